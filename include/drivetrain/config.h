@@ -1,0 +1,84 @@
+/**
+ * config.h - what a model is, in Megatron Core's words.
+ *
+ * dt_model_config is the union of what the families need. Every format's own configuration is read into it and
+ * written from it; nothing else describes a model inside drivetrain. Names are those of Megatron's
+ * TransformerConfig and model constructors; what Megatron lacks has an extension key (config.def marks it), so that
+ * a model whose mathematics differs from stock Megatron's says so in words instead of in rescaled weights.
+ */
+#ifndef DRIVETRAIN_CONFIG_H
+#define DRIVETRAIN_CONFIG_H
+
+#include <drivetrain/graph.h>
+#include <drivetrain/status.h>
+
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+
+#ifdef __cplusplus
+extern "C" {
+#endif
+
+typedef enum dt_normalization { DT_NORM_LAYERNORM, DT_NORM_RMSNORM } dt_normalization;
+
+typedef enum dt_position_embedding {
+    DT_POSITION_LEARNED,  /**< learned_absolute: a table of max_sequence_length rows */
+    DT_POSITION_ROPE,     /**< rope */
+    DT_POSITION_RELATIVE, /**< relative: T5's bucketed bias */
+    DT_POSITION_NONE      /**< none */
+} dt_position_embedding;
+
+typedef enum dt_rope_scaling {
+    DT_ROPE_PLAIN,
+    DT_ROPE_LINEAR, /**< positions divided by the factor */
+    DT_ROPE_LLAMA3, /**< Megatron's use_rope_scaling: long waves divided, short ones kept, a blend between */
+    DT_ROPE_YARN,
+    DT_ROPE_DYNAMIC,
+    DT_ROPE_LONGROPE
+} dt_rope_scaling;
+
+enum { DT_MAX_STOP_IDS = 16 };
+
+typedef struct dt_model_config {
+    char model_type[32];   /**< Megatron's: "gpt", "t5" */
+    char family[32];       /**< the row of models.def: "llama", "gpt2", "mt5", … "megatron_gpt" */
+    char written_by[64];   /**< "transformers 5.23.0", "megatron-core 0.16.1"; "" when the files do not say */
+#define INT(field, key, initial, extension)            int64_t field;
+#define REAL(field, key, initial, extension)           double field;
+#define BOOL(field, key, initial, extension)           bool field;
+#define ENUM(field, key, type, initial, extension)     type field;
+#include <drivetrain/config.def>
+#undef INT
+#undef REAL
+#undef BOOL
+#undef ENUM
+    int eos_count;
+    int32_t eos_token_ids[DT_MAX_STOP_IDS];
+} dt_model_config;
+
+/** Every field at Megatron's default. */
+void dt_config_init(dt_model_config *config);
+
+/** Fill in what follows from other fields (kv_channels, query groups, ffn, softmax scale, padded vocabulary). */
+void dt_config_derive(dt_model_config *config);
+
+/** Do the fields agree with one another, and are they within what can be computed? Names the key when not. */
+dt_status dt_config_check(const dt_model_config *config, dt_error *err);
+
+/**
+ * Does stock Megatron Core compute this model as configured? false: *key names the first extension key whose value
+ * changes the mathematics (borrowed, static).
+ */
+bool dt_config_is_stock_megatron(const dt_model_config *config, const char **key);
+
+/** Text of enum values, as Megatron spells them ("RMSNorm", "learned_absolute", "silu"); NULL when out of range. */
+const char *dt_normalization_name(dt_normalization value);
+const char *dt_position_embedding_name(dt_position_embedding value);
+const char *dt_rope_scaling_name(dt_rope_scaling value);
+const char *dt_activation_name(dt_activation value);
+
+#ifdef __cplusplus
+}
+#endif
+#endif

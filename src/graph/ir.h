@@ -1,0 +1,161 @@
+/*
+ * ir.h - the graph as its passes see it: tensors, ops, attributes. Models use drivetrain/graph.h instead.
+ */
+#ifndef DT_GRAPH_IR_H
+#define DT_GRAPH_IR_H
+
+#include "base/arena.h"
+#include "tensor/shape.h"
+
+#include <drivetrain/graph.h>
+
+enum { DT_OP_MAX_INPUTS = 13, DT_OP_MAX_OUTPUTS = 5 };
+
+struct dt_axis {
+    int id; /* index in graph->axis */
+    const char *name;
+    int64_t capacity;
+};
+
+typedef enum dt_tensor_kind {
+    DT_TENSOR_INPUT,
+    DT_TENSOR_PARAM,
+    DT_TENSOR_STATE,
+    DT_TENSOR_CONSTANT,
+    DT_TENSOR_VALUE
+} dt_tensor_kind;
+
+typedef struct dt_op dt_op;
+
+struct dt_tensor {
+    int id; /* index in graph->tensor */
+    dt_tensor_kind kind;
+    dt_dtype dtype;
+    int rank;
+    dt_dim dim[DT_MAX_RANK];
+    const char *name;          /* binding name, parameter name, or point; NULL for unnamed values */
+    dt_op *producer;           /* VALUE only */
+    const dt_param_spec *spec; /* PARAM only */
+    const float *constant;     /* CONSTANT only */
+};
+
+typedef enum dt_op_kind {
+#define OP(name, ...) DT_OP_##name,
+#include "graph/ops.def"
+#undef OP
+    DT_OP_COUNT
+} dt_op_kind;
+
+typedef enum dt_phase { DT_PHASE_FORWARD, DT_PHASE_BACKWARD_INPUT, DT_PHASE_BACKWARD_WEIGHT } dt_phase;
+
+/* Inputs of `attention`, by place; absent ones are NULL. attention_grad appends the output and its gradient. */
+enum {
+    DT_ATTENTION_Q,
+    DT_ATTENTION_K,
+    DT_ATTENTION_V,
+    DT_ATTENTION_CU_ROWS,
+    DT_ATTENTION_CU_KEYS,
+    DT_ATTENTION_PAST,        /* of the keys */
+    DT_ATTENTION_BLOCK_TABLE, /* of the keys */
+    DT_ATTENTION_K_CACHE,
+    DT_ATTENTION_V_CACHE,
+    DT_ATTENTION_BIAS_TABLE,
+    DT_ATTENTION_SINK,
+    DT_ATTENTION_OUT,
+    DT_ATTENTION_GRAD
+};
+
+typedef union dt_attributes {
+    struct {
+        double eps;
+        bool zero_centered;
+    } norm;
+    struct {
+        double factor; /* scale, dot */
+    } scale;
+    struct {
+        dt_activation kind; /* activate, glu and their gradients */
+    } activation;
+    struct {
+        int64_t heads;
+        bool interleaved;
+        bool inverse; /* rotate back: the gradient */
+        double magnitude;
+    } rope;
+    struct {
+        int64_t groups;
+        int parts;
+        int64_t width[4];
+    } split;
+    struct {
+        dt_attention_spec spec;
+        bool self; /* rows and keys are the same rows: query i sits at past + i */
+    } attention;
+    struct {
+        int64_t groups, head_dim;
+    } kv_store;
+    struct {
+        int64_t vocab;
+    } cross_entropy;
+    /* linear with what a backend's fusion pass folded into it: y = residual + act(norm(x)·wᵀ + bias).
+     * inputs: x, w, bias, norm weight, norm bias, residual; absent ones are NULL. */
+    struct {
+        bool has_norm, rms, zero_centered, glu;
+        double eps;
+        dt_activation kind;
+    } fused;
+} dt_attributes;
+
+struct dt_op {
+    int id; /* index in graph->op */
+    dt_op_kind kind;
+    dt_phase phase;
+    unsigned fuse; /* dt_fuse bits that its layer spec permitted */
+    int input_count, output_count;
+    dt_tensor *input[DT_OP_MAX_INPUTS]; /* NULL = absent */
+    dt_tensor *output[DT_OP_MAX_OUTPUTS]; /* NULL = not wanted */
+    dt_attributes attr;
+};
+
+struct dt_graph {
+    dt_arena *arena;
+    dt_tensor **tensor;
+    int tensor_count, tensor_capacity;
+    dt_op **op;
+    int op_count, op_capacity;
+    dt_axis **axis;
+    int axis_count, axis_capacity;
+    dt_phase phase; /* given to new ops */
+    unsigned permit;
+    bool finished;
+    dt_error error; /* sticky: status != DT_OK once poisoned */
+};
+
+/* One row of ops.def, expanded. */
+typedef struct dt_op_info {
+    const char *name;
+    int min_inputs, max_inputs;
+    dt_status (*shape)(dt_graph *g, dt_op *op, dt_error *err); /* makes and shapes the outputs, checks the inputs */
+    dt_status (*gradient)(dt_graph *g, dt_op *op, dt_tensor *const *dy, dt_tensor **dx, dt_error *err);
+    void (*cost)(const dt_op *op, const int64_t *counts, dt_cost *cost, dt_dtype weight);
+    bool row_wise; /* output row i depends on row i of its row inputs only; a test proves it */
+    bool in_place; /* output 0 may share the memory of input 0 */
+} dt_op_info;
+
+const dt_op_info *dt_op_info_of(dt_op_kind kind);
+
+/* Make an op, run its shape rule, and return it (NULL once the graph is poisoned). Used by builders and passes. */
+dt_op *dt_graph_add_op(dt_graph *g, dt_op_kind kind, int input_count, dt_tensor *const *input,
+                       const dt_attributes *attr);
+dt_tensor *dt_graph_new_value(dt_graph *g, dt_op *producer, dt_dtype dtype, int rank, const dt_dim *dim);
+
+bool dt_dim_equal(dt_dim a, dt_dim b);
+int64_t dt_dim_count(dt_dim dim, const int64_t *counts); /* counts by axis id; NULL = capacities */
+int64_t dt_tensor_elements(const dt_tensor *t, const int64_t *counts);
+size_t dt_tensor_bytes(const dt_tensor *t, const int64_t *counts);
+dt_tensor *dt_graph_find(const dt_graph *g, const char *name); /* NULL when no tensor has that name */
+
+/* Check everything ops.def promises: arity, shapes, dtypes, order, phases. Run by dt_graph_finish. */
+dt_status dt_graph_verify(const dt_graph *g, dt_error *err);
+
+#endif

@@ -1,0 +1,53 @@
+/*
+ * build.h - the graphs a model is run by, and the registry of models.
+ *
+ * One builder per model makes them all; what differs is what is bound around the same layers:
+ *
+ *   FULL    every row in one run, no cache: traces, losses, gradients. Inputs: tokens, positions, cu_seqlens
+ *           (T5: encoder_… and decoder_…), and with `loss`: labels, loss_mask.
+ *   STEP    rows appended to a KV cache: prefill, chunks and decoding alike. Inputs: tokens, positions,
+ *           cu_seqlens, past, block_table, output_rows; T5 also memory_lengths and memory_block_table.
+ *   ENCODE  T5's encoder once, its cross keys and values stored. Inputs: encoder_tokens, encoder_positions,
+ *           encoder_cu_seqlens, memory_past (zeros), memory_block_table.
+ */
+#ifndef DT_MODELS_BUILD_H
+#define DT_MODELS_BUILD_H
+
+#include <drivetrain/layer_spec.h>
+
+typedef enum dt_build_mode { DT_BUILD_FULL, DT_BUILD_STEP, DT_BUILD_ENCODE } dt_build_mode;
+
+typedef struct dt_build_options {
+    dt_build_mode mode;
+    const dt_layer_spec *spec; /* NULL = fused */
+    bool loss;                 /* FULL: also out.token_loss and out.loss */
+    bool loss_over_padded;     /* softmax over the padded vocabulary, as Megatron trains; else the real one */
+    bool logits;               /* FULL: out.logits of every row */
+    /* capacities of the axes */
+    int64_t tokens, source_tokens, sequences, output_rows;
+    int64_t kv_blocks, sequence_blocks;           /* blocks in the pool, and at most in one sequence's table */
+    int64_t memory_blocks, memory_sequence_blocks;
+    dt_dtype kv_dtype;
+} dt_build_options;
+
+typedef dt_status (*dt_model_builder)(dt_graph *g, const dt_model_config *config, const dt_build_options *options,
+                                      dt_error *err);
+
+typedef struct dt_model_type {
+    const char *family;      /* "llama" */
+    const char *model_type;  /* "gpt" */
+    const char *description; /* for help and errors */
+    dt_model_builder build;
+} dt_model_type;
+
+const dt_model_type *dt_model_type_find(const char *family); /* NULL when unknown */
+const dt_model_type *dt_model_type_at(int index);            /* NULL past the end */
+
+/* Build, finish and check a graph of the model. The graph is the caller's, also after a failure. */
+dt_status dt_model_build(dt_graph *g, const dt_model_config *config, const dt_build_options *options, dt_error *err);
+
+/* The model's parameters (a FULL graph's, in order), without allocating the model. Owned by `arena`. */
+dt_status dt_model_parameters(const dt_model_config *config, struct dt_arena *arena, const dt_param_spec **out,
+                              int *count, dt_error *err);
+
+#endif

@@ -1,0 +1,58 @@
+/*
+ * layer.h - one transformer layer being built, and the stack it belongs to.
+ */
+#ifndef DT_NN_LAYER_H
+#define DT_NN_LAYER_H
+
+#include <drivetrain/layer_spec.h>
+
+/* What the layers of one stack (encoder, decoder) share while a graph is built. */
+typedef struct dt_stack {
+    dt_graph *g;
+    const dt_model_config *config;
+    const dt_layer_spec *spec;
+    const char *name;  /* "encoder", "decoder": prefix of its parameters and caches */
+    const char *point; /* "out.", "out.encoder.": prefix of its points */
+    int64_t layers;
+    bool causal;
+    dt_rows rows;          /* of the stack's tokens; past and block_table set when it has a KV cache */
+    dt_tensor *positions;  /* [T] i32 */
+    dt_tensor *inv_freq;   /* rotary frequencies, or NULL */
+    double rope_magnitude;
+    dt_tensor *bias_table; /* relative positions shared by the layers, or NULL */
+    const char *bias_name; /* its own table in every layer: name below the layer's prefix, or NULL */
+    dt_dim kv_blocks;      /* with a cache: blocks in the pool */
+    dt_dtype kv_dtype;
+    /* cross attention; memory_rows.cu_seqlens describes `memory`, or past and block_table what was stored of it */
+    bool cross;
+    dt_tensor *memory;
+    dt_rows memory_rows;
+    dt_dim memory_blocks;
+} dt_stack;
+
+struct dt_layer {
+    const dt_stack *stack;
+    const char *prefix;
+    int number;
+};
+
+/* The whole stack with its final norm, [T, H] → [T, H]; points: layer.K and hidden. */
+dt_tensor *dt_stack_build(const dt_stack *stack, dt_tensor *x);
+
+/* Cross keys and values of every layer from the encoder's output, stored in the cross caches: run once a prompt. */
+void dt_stack_store_cross(const dt_stack *stack);
+
+/* PREFIX.NAME of rank 2 or 1, as a parameter. */
+dt_tensor *dt_nn_weight(dt_graph *g, const char *prefix, const char *name, int64_t rows, int64_t cols, dt_split split);
+dt_tensor *dt_nn_vector(dt_graph *g, const char *prefix, const char *name, int64_t size, dt_split split, dt_init init);
+
+/* Rotary frequencies for a configuration, computed in f32 as the makers do; *magnitude is 1 but for yarn. */
+dt_tensor *dt_rope_frequencies(dt_graph *g, const dt_model_config *config, double *magnitude);
+
+/* Token embedding, plus learned positions where the model has them → [T, H]. */
+dt_tensor *dt_embed_tokens(dt_graph *g, const dt_model_config *config, dt_tensor *tokens, dt_tensor *positions);
+
+/* Logits of hidden rows [R, H] → [R, padded vocabulary]; `name` is the head's canonical prefix. */
+dt_tensor *dt_output_logits(dt_graph *g, const dt_model_config *config, dt_tensor *hidden, const char *name);
+
+#endif
