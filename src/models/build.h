@@ -13,6 +13,8 @@
 #ifndef DT_MODELS_BUILD_H
 #define DT_MODELS_BUILD_H
 
+#include "base/arena.h"
+
 #include <drivetrain/layer_spec.h>
 
 typedef enum dt_build_mode { DT_BUILD_FULL, DT_BUILD_STEP, DT_BUILD_ENCODE } dt_build_mode;
@@ -25,13 +27,13 @@ typedef struct dt_build_options {
     bool logits;               /* FULL: out.logits of every row */
     /* capacities of the axes */
     int64_t tokens, source_tokens, sequences, output_rows;
-    int64_t kv_blocks, sequence_blocks;           /* blocks in the pool, and at most in one sequence's table */
+    int64_t kv_blocks, sequence_blocks; /* blocks in the pool, and at most in one sequence's table */
     int64_t memory_blocks, memory_sequence_blocks;
     dt_dtype kv_dtype;
 } dt_build_options;
 
-typedef dt_status (*dt_model_builder)(dt_graph *g, const dt_model_config *config, const dt_build_options *options,
-                                      dt_error *err);
+typedef dt_status (*dt_model_builder)(dt_graph *g, const dt_model_config *config,
+                                      const dt_build_options *options, dt_error *err);
 
 typedef struct dt_model_type {
     const char *family;      /* "llama" */
@@ -44,10 +46,11 @@ const dt_model_type *dt_model_type_find(const char *family); /* NULL when unknow
 const dt_model_type *dt_model_type_at(int index);            /* NULL past the end */
 
 /* Build, finish and check a graph of the model. The graph is the caller's, also after a failure. */
-dt_status dt_model_build(dt_graph *g, const dt_model_config *config, const dt_build_options *options, dt_error *err);
+dt_status dt_model_build(dt_graph *g, const dt_model_config *config, const dt_build_options *options,
+                         dt_error *err);
 
 /* The model's parameters (a FULL graph's, in order), without allocating the model. Owned by `arena`. */
-dt_status dt_model_parameters(const dt_model_config *config, struct dt_arena *arena, const dt_param_spec **out,
+dt_status dt_model_parameters(const dt_model_config *config, dt_arena *arena, const dt_param_spec **out,
                               int *count, dt_error *err);
 
 #endif

@@ -15,9 +15,9 @@ typedef struct dt_stack {
     const char *point; /* "out.", "out.encoder.": prefix of its points */
     int64_t layers;
     bool causal;
-    dt_rows rows;          /* of the stack's tokens; past and block_table set when it has a KV cache */
-    dt_tensor *positions;  /* [T] i32 */
-    dt_tensor *inv_freq;   /* rotary frequencies, or NULL */
+    dt_rows rows;         /* of the stack's tokens; past and block_table set when it has a KV cache */
+    dt_tensor *positions; /* [T] i32 */
+    dt_tensor *inv_freq;  /* rotary frequencies, or NULL */
     double rope_magnitude;
     dt_tensor *bias_table; /* relative positions shared by the layers, or NULL */
     const char *bias_name; /* its own table in every layer: name below the layer's prefix, or NULL */
@@ -42,15 +42,23 @@ dt_tensor *dt_stack_build(const dt_stack *stack, dt_tensor *x);
 /* Cross keys and values of every layer from the encoder's output, stored in the cross caches: run once a prompt. */
 void dt_stack_store_cross(const dt_stack *stack);
 
+/* linear_kv of the encoder rows [S, H] → keys and values [S, A·D] each. */
+void dt_cross_keys_values(dt_layer *layer, dt_tensor *memory, dt_tensor **kv);
+
 /* PREFIX.NAME of rank 2 or 1, as a parameter. */
-dt_tensor *dt_nn_weight(dt_graph *g, const char *prefix, const char *name, int64_t rows, int64_t cols, dt_split split);
-dt_tensor *dt_nn_vector(dt_graph *g, const char *prefix, const char *name, int64_t size, dt_split split, dt_init init);
+dt_tensor *dt_nn_weight(dt_graph *g, const char *prefix, const char *name, int64_t rows, int64_t cols,
+                        dt_split split);
+dt_tensor *dt_nn_vector(dt_graph *g, const char *prefix, const char *name, int64_t size, dt_split split,
+                        dt_init init);
+
+enum { DT_MAX_FREQUENCIES = 4096 }; /* of one head */
 
 /* Rotary frequencies for a configuration, computed in f32 as the makers do; *magnitude is 1 but for yarn. */
 dt_tensor *dt_rope_frequencies(dt_graph *g, const dt_model_config *config, double *magnitude);
 
 /* Token embedding, plus learned positions where the model has them → [T, H]. */
-dt_tensor *dt_embed_tokens(dt_graph *g, const dt_model_config *config, dt_tensor *tokens, dt_tensor *positions);
+dt_tensor *dt_embed_tokens(dt_graph *g, const dt_model_config *config, dt_tensor *tokens,
+                           dt_tensor *positions);
 
 /* Logits of hidden rows [R, H] → [R, padded vocabulary]; `name` is the head's canonical prefix. */
 dt_tensor *dt_output_logits(dt_graph *g, const dt_model_config *config, dt_tensor *hidden, const char *name);

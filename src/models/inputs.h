@@ -1,0 +1,31 @@
+/*
+ * inputs.h - what every builder needs around its layers: the inputs of a step, and the head.
+ */
+#ifndef DT_MODELS_INPUTS_H
+#define DT_MODELS_INPUTS_H
+
+#include "base/fail.h"
+#include "models/build.h"
+#include "nn/layer.h"
+
+/* A stack with what the configuration and the options decide; rows are bound by dt_model_rows. */
+dt_stack dt_model_stack(dt_graph *g, const dt_model_config *config, const dt_build_options *options,
+                        const char *name, const char *point, int64_t layers);
+
+/*
+ * Declare the inputs PREFIXtokens, PREFIXpositions and PREFIXcu_seqlens over an axis, and in STEP mode past and
+ * block_table; returns the tokens [T].
+ */
+dt_tensor *dt_model_rows(dt_stack *stack, const dt_build_options *options, const char *prefix,
+                         const char *axis, int64_t capacity);
+
+dt_tensor *dt_model_sequence_input(dt_graph *g, const dt_build_options *options,
+                                   const char *name); /* [B] i32 */
+dt_tensor *dt_model_block_table(dt_graph *g, const dt_build_options *options, const char *name,
+                                int64_t blocks);
+
+/* hidden [T, H] → out.logits, and with options->loss out.token_loss and out.loss. `selected`: of output_rows only. */
+void dt_model_head(dt_graph *g, const dt_model_config *config, const dt_build_options *options,
+                   dt_tensor *hidden, const char *name, bool selected);
+
+#endif

@@ -1,0 +1,102 @@
+/*
+ * t5.c - T5: an encoder-decoder transformer; Hugging Face's (1.0, 1.1, mT5, umT5, ByT5) and Megatron's own.
+ *
+ * Paper   Raffel et al. 2020, arXiv:1910.10683; gated GELU and untied head from T5 1.1; umT5 arXiv:2304.09151.
+ * Peers   transformers models/t5/modeling_t5.py · megatron core/models/T5/t5_model.py
+ *
+ *   src [S] → embed → L × { x += self(norm x);                     x += mlp(norm x) } → norm → memory [S, H]
+ *   dst [T] → embed → L × { y += self(norm y); y += cross(norm y); y += mlp(norm y) } → norm → head [R, V]
+ *
+ * Unlike GPT:  positions are a bucketed bias on the scores of self attention, one table a stack (umT5: one a layer),
+ *              none on cross attention; Megatron's T5 may instead learn a table (shared by both stacks) or rotate.
+ *              Original T5 does not divide scores by √D (softmax_scale 1); Megatron's does.
+ *              T5 1.0's tied head reads y / √H (scale_decoder_outputs); Megatron's tied head has a bias.
+ *              the encoder runs once a prompt: an ENCODE graph stores every decoder layer's cross keys and values,
+ *              and STEP graphs read them.
+ */
+#include "models/inputs.h"
+
+#include <math.h>
+
+dt_status dt_build_t5(dt_graph *g, const dt_model_config *config, const dt_build_options *options,
+                      dt_error *err);
+
+static void relative_positions(dt_stack *s)
+{
+    const dt_model_config *c = s->config;
+    if (c->position_embedding_type != DT_POSITION_RELATIVE)
+        return;
+    if (c->relative_bias_per_layer) {
+        s->bias_name = "self_attention.x_relative_attention_bias.weight";
+        return;
+    }
+    s->bias_table = dt_nn_weight(s->g, s->causal ? "decoder_relative_pos_emb" : "encoder_relative_pos_emb",
+                                 "relative_attention_bias.weight", c->relative_attention_num_buckets,
+                                 c->num_attention_heads, DT_SPLIT_NONE);
+}
+
+/* [S] → memory [S, H]; *rows are the encoder's sequences. */
+static dt_tensor *encoder(dt_graph *g, const dt_model_config *c, const dt_build_options *o, dt_rows *rows)
+{
+    dt_build_options plain = *o;
+    plain.mode = DT_BUILD_FULL; /* the encoder itself has no KV cache */
+    dt_stack s = dt_model_stack(g, c, &plain, "encoder", c->encoder_only ? "out." : "out.encoder.",
+                                c->encoder_num_layers);
+    dt_tensor *tokens =
+        dt_model_rows(&s, &plain, c->encoder_only ? "" : "encoder_", "source_tokens", o->source_tokens);
+    relative_positions(&s);
+    *rows = s.rows;
+    dt_tensor *x = dt_embed_tokens(g, c, tokens, s.positions);
+    return dt_stack_build(&s, dt_point(g, x, "%sembedding", s.point));
+}
+
+static dt_stack decoder_stack(dt_graph *g, const dt_model_config *c, const dt_build_options *o)
+{
+    dt_stack s = dt_model_stack(g, c, o, "decoder", "out.decoder.", c->decoder_num_layers);
+    s.causal = true;
+    s.cross = true;
+    s.memory_blocks = (dt_dim){NULL, o->memory_blocks};
+    return s;
+}
+
+static void encode(dt_graph *g, const dt_model_config *c, const dt_build_options *o)
+{
+    dt_rows rows = {0};
+    dt_tensor *memory = encoder(g, c, o, &rows);
+    dt_stack s = decoder_stack(g, c, o);
+    s.memory = memory;
+    s.memory_rows = rows;
+    s.memory_rows.past = dt_model_sequence_input(g, o, "memory_past");
+    s.memory_rows.block_table = dt_model_block_table(g, o, "memory_block_table", o->memory_sequence_blocks);
+    dt_stack_store_cross(&s);
+}
+
+dt_status dt_build_t5(dt_graph *g, const dt_model_config *c, const dt_build_options *o, dt_error *err)
+{
+    if (c->encoder_only && o->mode != DT_BUILD_FULL)
+        return dt_fail(err, DT_UNSUPPORTED, "this T5 is an encoder alone: it encodes, but cannot generate");
+    if (o->mode == DT_BUILD_ENCODE) {
+        encode(g, c, o);
+        return DT_OK;
+    }
+    dt_rows memory_rows = {0};
+    dt_tensor *memory = o->mode == DT_BUILD_FULL ? encoder(g, c, o, &memory_rows) : NULL;
+    if (c->encoder_only)
+        return DT_OK;
+    dt_stack s = decoder_stack(g, c, o);
+    dt_tensor *tokens = dt_model_rows(&s, o, o->mode == DT_BUILD_FULL ? "decoder_" : "", "tokens", o->tokens);
+    relative_positions(&s);
+    s.memory = memory;
+    s.memory_rows = memory_rows;
+    if (!memory) {
+        s.memory_rows.past = dt_model_sequence_input(g, o, "memory_lengths");
+        s.memory_rows.block_table =
+            dt_model_block_table(g, o, "memory_block_table", o->memory_sequence_blocks);
+    }
+    dt_tensor *y = dt_embed_tokens(g, c, tokens, s.positions);
+    y = dt_stack_build(&s, dt_point(g, y, "out.decoder.embedding")); /* [T, H] */
+    if (c->scale_decoder_outputs)
+        y = dt_scale(g, y, 1.0 / sqrt((double)c->hidden_size));
+    dt_model_head(g, c, o, y, "lm_head.output_layer", o->mode == DT_BUILD_STEP);
+    return DT_OK;
+}

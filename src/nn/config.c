@@ -1,0 +1,224 @@
+/*
+ * config.c - defaults, derived fields and checks of dt_model_config; the fields themselves are rows of config.def.
+ * Reading a configuration from files belongs to formats/.
+ */
+#include "base/fail.h"
+#include "nn/layer.h"
+
+#include <drivetrain/config.h>
+
+#include <math.h>
+#include <string.h>
+
+static const char *const normalization_names[] = {
+    [DT_NORM_LAYERNORM] = "LayerNorm",
+    [DT_NORM_RMSNORM] = "RMSNorm",
+};
+
+static const char *const position_names[] = {
+    [DT_POSITION_LEARNED] = "learned_absolute",
+    [DT_POSITION_ROPE] = "rope",
+    [DT_POSITION_RELATIVE] = "relative",
+    [DT_POSITION_NONE] = "none",
+};
+
+static const char *const rope_names[] = {
+    [DT_ROPE_PLAIN] = "default", [DT_ROPE_LINEAR] = "linear",   [DT_ROPE_LLAMA3] = "llama3",
+    [DT_ROPE_YARN] = "yarn",     [DT_ROPE_DYNAMIC] = "dynamic", [DT_ROPE_LONGROPE] = "longrope",
+};
+
+static const char *const activation_names[] = {
+    [DT_ACT_IDENTITY] = "identity",   [DT_ACT_GELU] = "gelu",
+    [DT_ACT_GELU_TANH] = "fast_gelu", [DT_ACT_QUICK_GELU] = "quick_gelu",
+    [DT_ACT_RELU] = "relu",           [DT_ACT_SQUARED_RELU] = "squared_relu",
+    [DT_ACT_SILU] = "silu",           [DT_ACT_TANH] = "tanh",
+    [DT_ACT_SIGMOID] = "sigmoid",
+};
+
+#define NAME_OF(table, value)                                                                                \
+    ((size_t)(value) < sizeof(table) / sizeof((table)[0]) ? (table)[(size_t)(value)] : NULL)
+
+const char *dt_normalization_name(dt_normalization value)
+{
+    return NAME_OF(normalization_names, value);
+}
+
+const char *dt_position_embedding_name(dt_position_embedding value)
+{
+    return NAME_OF(position_names, value);
+}
+
+const char *dt_rope_scaling_name(dt_rope_scaling value)
+{
+    return NAME_OF(rope_names, value);
+}
+
+const char *dt_activation_name(dt_activation value)
+{
+    return NAME_OF(activation_names, value);
+}
+
+void dt_config_init(dt_model_config *config)
+{
+    memset(config, 0, sizeof *config);
+#define INT(field, key, initial, extension)        config->field = (initial);
+#define REAL(field, key, initial, extension)       config->field = (initial);
+#define BOOL(field, key, initial, extension)       config->field = (initial);
+#define ENUM(field, key, type, initial, extension) config->field = (initial);
+#include <drivetrain/config.def>
+#undef INT
+#undef REAL
+#undef BOOL
+#undef ENUM
+}
+
+void dt_config_derive(dt_model_config *c)
+{
+    if (c->num_query_groups <= 0)
+        c->num_query_groups = c->num_attention_heads;
+    if (c->kv_channels <= 0 && c->num_attention_heads > 0)
+        c->kv_channels = c->hidden_size / c->num_attention_heads;
+    if (c->ffn_hidden_size <= 0)
+        c->ffn_hidden_size = 4 * c->hidden_size;
+    if (c->padded_vocab_size <= 0)
+        c->padded_vocab_size = c->vocab_size;
+    if (c->softmax_scale == 0 && c->kv_channels > 0)
+        c->softmax_scale = 1.0 / sqrt((double)c->kv_channels);
+    if (strcmp(c->model_type, "t5") == 0) {
+        if (c->encoder_num_layers <= 0)
+            c->encoder_num_layers = c->num_layers;
+        if (c->decoder_num_layers <= 0)
+            c->decoder_num_layers = c->num_layers;
+        c->num_layers = c->decoder_num_layers;
+    }
+}
+
+/* Bounds keep every later product inside int64: sizes from a file are not trusted before this check. */
+enum {
+    MAX_LAYERS = 1 << 12,
+    MAX_WIDTH = 1 << 20,
+    MAX_POSITIONS = 1 << 26,
+    MAX_VOCABULARY = 1 << 24,
+    MAX_ROTARY = 2 * DT_MAX_FREQUENCIES
+};
+
+static dt_status check_range(const char *key, int64_t value, int64_t low, int64_t high, dt_error *err)
+{
+    if (value >= low && value <= high)
+        return DT_OK;
+    return dt_fail(err, DT_UNSUPPORTED, "configuration: \"%s\" is %lld, expected %lld to %lld", key,
+                   (long long)value, (long long)low, (long long)high);
+}
+
+static dt_status check_sizes(const dt_model_config *c, dt_error *err)
+{
+    bool t5 = strcmp(c->model_type, "t5") == 0;
+    DT_PASS(check_range("hidden_size", c->hidden_size, 1, MAX_WIDTH, err));
+    DT_PASS(check_range("num_attention_heads", c->num_attention_heads, 1, MAX_WIDTH, err));
+    DT_PASS(check_range("num_query_groups", c->num_query_groups, 1, c->num_attention_heads, err));
+    DT_PASS(check_range("kv_channels", c->kv_channels, 1, MAX_WIDTH, err));
+    DT_PASS(check_range("kv_channels * num_attention_heads", c->kv_channels * c->num_attention_heads, 1,
+                        MAX_WIDTH, err));
+    DT_PASS(check_range("ffn_hidden_size", c->ffn_hidden_size, 1, MAX_WIDTH, err));
+    DT_PASS(check_range("vocab_size", c->vocab_size, 1, MAX_VOCABULARY, err));
+    DT_PASS(check_range("padded_vocab_size", c->padded_vocab_size, c->vocab_size, MAX_VOCABULARY, err));
+    if (c->position_embedding_type == DT_POSITION_LEARNED || c->max_sequence_length != -1)
+        DT_PASS(check_range("max_sequence_length", c->max_sequence_length, 1, MAX_POSITIONS, err));
+    if (!t5)
+        return check_range("num_layers", c->num_layers, 1, MAX_LAYERS, err);
+    DT_PASS(check_range("encoder_num_layers", c->encoder_num_layers, 1, MAX_LAYERS, err));
+    return c->encoder_only ? DT_OK
+                           : check_range("decoder_num_layers", c->decoder_num_layers, 1, MAX_LAYERS, err);
+}
+
+static dt_status check_positions(const dt_model_config *c, dt_error *err)
+{
+    if (c->position_embedding_type == DT_POSITION_RELATIVE) {
+        int64_t buckets = c->relative_attention_num_buckets;
+        if (strcmp(c->model_type, "t5") != 0)
+            return dt_fail(err, DT_UNSUPPORTED,
+                           "configuration: \"position_embedding_type\" is relative, which only T5 has");
+        DT_PASS(check_range("relative_attention_num_buckets", buckets, 4, 1 << 16, err));
+        if (buckets % 4)
+            return dt_fail(
+                err, DT_UNSUPPORTED,
+                "configuration: \"relative_attention_num_buckets\" is %lld, expected a multiple of 4",
+                (long long)buckets);
+        return check_range("relative_attention_max_distance", c->relative_attention_max_distance,
+                           buckets / 2 + 1, MAX_POSITIONS, err);
+    }
+    if (c->position_embedding_type != DT_POSITION_ROPE)
+        return DT_OK;
+    int64_t rotary = (int64_t)((double)c->kv_channels * c->rotary_percent);
+    if (!(c->rotary_percent > 0 && c->rotary_percent <= 1) || rotary < 2 || rotary % 2)
+        return dt_fail(
+            err, DT_UNSUPPORTED,
+            "configuration: \"rotary_percent\" %g of %lld kv_channels rotates %lld dimensions, expected "
+            "an even number of at least 2",
+            c->rotary_percent, (long long)c->kv_channels, (long long)rotary);
+    DT_PASS(check_range("kv_channels * rotary_percent", rotary, 2, MAX_ROTARY, err));
+    if (!(c->rotary_base > 0) || !isfinite(c->rotary_base))
+        return dt_fail(err, DT_UNSUPPORTED, "configuration: \"rotary_base\" is %g, expected more than 0",
+                       c->rotary_base);
+    if (c->rope_scaling_type > DT_ROPE_LLAMA3)
+        return dt_fail(
+            err, DT_UNSUPPORTED,
+            "configuration: rope scaling \"%s\" is not computed yet (default, linear and llama3 are)",
+            dt_rope_scaling_name(c->rope_scaling_type));
+    if (c->rope_scaling_type != DT_ROPE_PLAIN && !(c->rope_scaling_factor >= 1))
+        return dt_fail(err, DT_UNSUPPORTED, "configuration: rope scaling factor is %g, expected at least 1",
+                       c->rope_scaling_factor);
+    return DT_OK;
+}
+
+dt_status dt_config_check(const dt_model_config *c, dt_error *err)
+{
+    DT_PASS(check_sizes(c, err));
+    if (c->num_attention_heads % c->num_query_groups)
+        return dt_fail(
+            err, DT_UNSUPPORTED,
+            "configuration: \"num_attention_heads\" %lld is not a multiple of \"num_query_groups\" %lld",
+            (long long)c->num_attention_heads, (long long)c->num_query_groups);
+    if (strcmp(c->model_type, "t5") == 0 && !c->encoder_only && c->num_query_groups != c->num_attention_heads)
+        return dt_fail(
+            err, DT_UNSUPPORTED,
+            "configuration: \"num_query_groups\" is %lld, but T5's cross attention has as many as heads "
+            "(%lld)",
+            (long long)c->num_query_groups, (long long)c->num_attention_heads);
+    if (!(c->layernorm_epsilon > 0) || !isfinite(c->layernorm_epsilon))
+        return dt_fail(err, DT_UNSUPPORTED,
+                       "configuration: \"layernorm_epsilon\" is %g, expected more than 0",
+                       c->layernorm_epsilon);
+    if (!(c->softmax_scale > 0) || !isfinite(c->softmax_scale))
+        return dt_fail(err, DT_UNSUPPORTED, "configuration: \"softmax_scale\" is %g, expected more than 0",
+                       c->softmax_scale);
+    return check_positions(c, err);
+}
+
+bool dt_config_is_stock_megatron(const dt_model_config *c, const char **key)
+{
+    const char *found = NULL;
+    if (c->encoder_only)
+        found = "x_encoder_only";
+    else if (c->scale_decoder_outputs)
+        found = "scale_decoder_outputs";
+    else if (c->no_output_layer_bias)
+        found = "x_no_output_layer_bias";
+    else if (c->relative_bias_per_layer)
+        found = "x_relative_bias_per_layer";
+    else if (c->attention_output_bias && !c->add_bias_linear)
+        found = "x_attention_output_bias";
+    else if (c->mlp_bias && !c->add_bias_linear)
+        found = "x_mlp_bias";
+    else if (c->rope_scaling_type > DT_ROPE_LLAMA3)
+        found = "x_rope_scaling_type";
+    else if (c->rope_scaling_type == DT_ROPE_LLAMA3 && c->rope_low_freq_factor != 1)
+        found = "x_rope_low_freq_factor";
+    else if (c->rope_scaling_type == DT_ROPE_LLAMA3 && c->rope_high_freq_factor != 4)
+        found = "x_rope_high_freq_factor";
+    else if (c->rope_scaling_type == DT_ROPE_LLAMA3 && c->rope_original_max_position != 8192)
+        found = "x_rope_original_max_position";
+    if (key)
+        *key = found;
+    return found == NULL;
+}
