@@ -93,7 +93,8 @@ dt_status dt_stored_set_memory(dt_stored_set *set, const char *name, const void 
                                const dt_map **out, dt_error *err);
 
 /*
- * Add a copy of *tensor (name and boxes too). `longest` is computed, the boxes are sorted.
+ * Add a copy of *tensor (name and boxes too). The boxes are sorted; `data` and `file` of each follow from its map
+ * and file_offset; `longest` is computed.
  * Errors: DT_FORMAT names the tensor and the boxes that overlap, leave a hole, or leave their file; a name that
  * exists; a name that is empty, not UTF-8 or has control characters.
  */
