@@ -16,6 +16,7 @@
 #ifndef DRIVETRAIN_TOKENIZER_H
 #define DRIVETRAIN_TOKENIZER_H
 
+#include <drivetrain/memory.h>
 #include <drivetrain/status.h>
 
 #include <stdbool.h>
@@ -82,9 +83,6 @@ bool dt_tokenizer_is_special(const dt_tokenizer *tokenizer, int32_t id);
 /** Ids that the tokenizer's own files name; -1 when they do not. */
 typedef enum dt_special_token { DT_TOKEN_BOS, DT_TOKEN_EOS, DT_TOKEN_PAD, DT_TOKEN_UNK } dt_special_token;
 int32_t dt_tokenizer_special(const dt_tokenizer *tokenizer, dt_special_token which);
-
-/** Free memory that a drivetrain call handed over. NULL is fine. */
-void dt_free(void *memory);
 
 #ifdef __cplusplus
 }

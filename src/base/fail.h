@@ -7,9 +7,9 @@
 #include <drivetrain/status.h>
 
 #if defined(__GNUC__)
-#define DT_PRINTF(format, first) __attribute__((format(printf, format, first)))
+#define DT_PRINTF(string, first) __attribute__((format(printf, string, first)))
 #else
-#define DT_PRINTF(format, first)
+#define DT_PRINTF(string, first)
 #endif
 
 /* Start a story (replacing any older one in `err`) and return `status`. `err` may be NULL. */
