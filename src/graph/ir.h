@@ -37,6 +37,7 @@ struct dt_tensor {
     dt_op *producer;           /* VALUE only */
     const dt_param_spec *spec; /* PARAM only */
     const float *constant;     /* CONSTANT only */
+    bool keep;                 /* keeps its memory to the end of the run although ops read it (a gradient asked for) */
 };
 
 typedef enum dt_op_kind {
@@ -65,6 +66,17 @@ enum {
     DT_ATTENTION_GRAD
 };
 
+/* Inputs of `kv_store`, all present. It has no output. */
+enum {
+    DT_KV_STORE_K,
+    DT_KV_STORE_V,
+    DT_KV_STORE_CU_SEQLENS,
+    DT_KV_STORE_PAST,
+    DT_KV_STORE_BLOCK_TABLE,
+    DT_KV_STORE_K_CACHE,
+    DT_KV_STORE_V_CACHE
+};
+
 typedef union dt_attributes {
     struct {
         double eps;
@@ -85,7 +97,7 @@ typedef union dt_attributes {
     struct {
         int64_t groups;
         int parts;
-        int64_t width[4];
+        int64_t width[4]; /* join_groups: an absent part is zeros of its width */
     } split;
     struct {
         dt_attention_spec spec;
@@ -117,27 +129,51 @@ struct dt_op {
     dt_attributes attr;
 };
 
+/* A name and its tensor. A tensor may have several (a stack's last layer is also its hidden state). */
+typedef struct dt_named {
+    const char *name;
+    dt_tensor *tensor;
+} dt_named;
+
 struct dt_graph {
-    dt_arena *arena;
+    dt_arena *arena; /* owns everything here, the graph itself included */
     dt_tensor **tensor;
     int tensor_count, tensor_capacity;
     dt_op **op;
     int op_count, op_capacity;
     dt_axis **axis;
     int axis_count, axis_capacity;
+    dt_named *named; /* every name, in the order given */
+    int named_count, named_capacity;
+    int *name_slot; /* open-addressing hash into `named`, -1 = free; a power of two of slots */
+    int name_slot_count;
     dt_phase phase; /* given to new ops */
     unsigned permit;
     bool finished;
     dt_error error; /* sticky: status != DT_OK once poisoned */
+    dt_tensor harmless_tensor; /* what builders return then; never in `tensor` */
+    dt_axis harmless_axis;
 };
+
+/* What a shape rule infers. */
+typedef struct dt_signature {
+    int count;
+    struct {
+        dt_dtype dtype;
+        int rank;
+        dt_dim dim[DT_MAX_RANK];
+    } output[DT_OP_MAX_OUTPUTS]; /* rank 0 = this output is absent */
+} dt_signature;
 
 /* One row of ops.def, expanded. */
 typedef struct dt_op_info {
     const char *name;
-    int min_inputs, max_inputs;
-    dt_status (*shape)(dt_graph *g, dt_op *op, dt_error *err); /* makes and shapes the outputs, checks the inputs */
-    dt_status (*gradient)(dt_graph *g, dt_op *op, dt_tensor *const *dy, dt_tensor **dx, dt_error *err);
-    void (*cost)(const dt_op *op, const int64_t *counts, dt_cost *cost, dt_dtype weight);
+    int min_inputs, max_inputs; /* the first min_inputs must be present */
+    dt_status (*shape)(const dt_op *op, dt_signature *out, dt_error *err); /* checks the inputs, infers the outputs */
+    /* Appends the ops for dx[i] of every input i with want[i]; dy[j] is NULL where output j has no influence.
+     * NULL = not differentiable. Errors stick to the graph. */
+    void (*gradient)(dt_graph *g, const dt_op *op, dt_tensor *const *dy, const bool *want, dt_tensor **dx);
+    void (*cost)(const dt_op *op, const int64_t *counts, dt_cost *cost, dt_dtype weight); /* adds to *cost */
     bool row_wise; /* output row i depends on row i of its row inputs only; a test proves it */
     bool in_place; /* output 0 may share the memory of input 0 */
 } dt_op_info;
@@ -149,11 +185,24 @@ dt_op *dt_graph_add_op(dt_graph *g, dt_op_kind kind, int input_count, dt_tensor 
                        const dt_attributes *attr);
 dt_tensor *dt_graph_new_value(dt_graph *g, dt_op *producer, dt_dtype dtype, int rank, const dt_dim *dim);
 
+/* Poison the graph unless it is already. NULL is fine. */
+void dt_graph_fail(dt_graph *g, dt_status status, const char *format, ...) DT_PRINTF(3, 4);
+
+/* After a pass set entries of g->op to NULL: close the gaps, renumber, and detach the values that lost their op. */
+void dt_graph_compact(dt_graph *g);
+
 bool dt_dim_equal(dt_dim a, dt_dim b);
 int64_t dt_dim_count(dt_dim dim, const int64_t *counts); /* counts by axis id; NULL = capacities */
 int64_t dt_tensor_elements(const dt_tensor *t, const int64_t *counts);
 size_t dt_tensor_bytes(const dt_tensor *t, const int64_t *counts);
 dt_tensor *dt_graph_find(const dt_graph *g, const char *name); /* NULL when no tensor has that name */
+
+/* `"out.layer.3" [tokens, 64]` for messages; an unnamed value is "the result of rms_norm [tokens, 64]". */
+typedef struct dt_tensor_text {
+    char text[224];
+} dt_tensor_text;
+dt_tensor_text dt_tensor_print(const dt_tensor *t);
+dt_tensor_text dt_dims_print(int rank, const dt_dim *dim); /* "[sequences + 1]" */
 
 /* Check everything ops.def promises: arity, shapes, dtypes, order, phases. Run by dt_graph_finish. */
 dt_status dt_graph_verify(const dt_graph *g, dt_error *err);
