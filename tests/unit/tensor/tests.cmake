@@ -1,0 +1,3 @@
+dt_test(tensor/dtype_test)
+dt_test(tensor/shape_test)
+dt_test(tensor/convert_test)
