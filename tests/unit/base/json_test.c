@@ -148,7 +148,7 @@ static void json__saves_numbers_as_people_write_them(void **state)
                              (json_int_t)-3, "text", "\"0.10000000000000001");
     const char *path = in_folder(*state, "a.json");
     assert_ok(dt_json_save(json, path, &err), err);
-    const char *text = "{\n  \"eps\": 1e-05,\n  \"drop\": 0.1,\n  \"one\": 1.0,\n  \"n\": -3,\n"
+    const char *text = "{\n  \"eps\": 1e-5,\n  \"drop\": 0.1,\n  \"one\": 1.0,\n  \"n\": -3,\n"
                        "  \"text\": \"\\\"0.10000000000000001\"\n}\n";
     assert_file_holds(path, text, strlen(text));
     json_decref(json);
