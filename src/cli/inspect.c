@@ -1,0 +1,297 @@
+/*
+ * inspect.c - `drivetrain inspect`: everything a stranger wants to know of a model, nothing executed.
+ */
+#include "cli/common.h"
+
+#include "base/text.h"
+
+#include <stdio.h>
+#include <string.h>
+
+static const option_spec options[] = {
+    {"tensors", 0, OPTION_FLAG, NULL, "list every tensor: the file's name, and the canonical one"},
+    {"check", 0, OPTION_FLAG, NULL, "read every byte; report NaN, infinities and unreadable pages"},
+    {"tokenizer", 0, OPTION_TEXT, "PATH", "tokenizer, where the model's folder lacks one"},
+    MODEL_OPTIONS,
+    {NULL, 0, OPTION_FLAG, NULL, NULL},
+};
+
+/* Elements and bytes by stored type, of the tensors that belong to the model. */
+typedef struct type_totals {
+    int64_t elements[DT_DTYPE_COUNT];
+    uint64_t bytes[DT_DTYPE_COUNT];
+} type_totals;
+
+static int64_t elements_of(const dt_checkpoint_tensor *t)
+{
+    int64_t n = 1;
+    for (int i = 0; i < t->rank; i++)
+        n *= t->dim[i];
+    return n;
+}
+
+static type_totals totals_of(const dt_checkpoint *c)
+{
+    type_totals totals = {{0}, {0}};
+    dt_checkpoint_tensor t;
+    for (int i = 0; dt_checkpoint_tensor_at(c, i, &t); i++)
+        if (t.canonical) {
+            totals.elements[t.dtype] += elements_of(&t);
+            totals.bytes[t.dtype] += t.bytes;
+        }
+    return totals;
+}
+
+/* ---- JSON ---- */
+
+static json_t *config_json(const dt_model_config *c)
+{
+    json_t *json = json_object();
+    json_object_set_new(json, "family", json_string(c->family));
+#define INT(field, key, initial, extension)                                                                  \
+    if (!(extension) || c->field != (initial))                                                               \
+        json_object_set_new(json, key, json_integer(c->field));
+#define REAL(field, key, initial, extension)                                                                 \
+    if (!(extension) || c->field != (initial))                                                               \
+        json_object_set_new(json, key, json_real(c->field));
+#define BOOL(field, key, initial, extension)                                                                 \
+    if (!(extension) || c->field != (initial))                                                               \
+        json_object_set_new(json, key, json_boolean(c->field));
+#define ENUM(field, key, type, initial, extension)                                                           \
+    if (!(extension) || c->field != (initial))                                                               \
+        json_object_set_new(json, key, json_string(type##_name(c->field)));
+#include <drivetrain/config.def>
+#undef INT
+#undef REAL
+#undef BOOL
+#undef ENUM
+    json_t *eos = json_array();
+    for (int i = 0; i < c->eos_count; i++)
+        json_array_append_new(eos, json_integer(c->eos_token_ids[i]));
+    json_object_set_new(json, "eos_token_id", eos);
+    return json;
+}
+
+static json_t *tensors_json(const dt_checkpoint *c)
+{
+    json_t *list = json_array();
+    dt_checkpoint_tensor t;
+    for (int i = 0; dt_checkpoint_tensor_at(c, i, &t); i++) {
+        json_t *shape = json_array();
+        for (int k = 0; k < t.rank; k++)
+            json_array_append_new(shape, json_integer(t.dim[k]));
+        json_array_append_new(list, json_pack("{s:s, s:s?, s:o, s:s, s:I, s:s}", "name", t.name, "canonical",
+                                              t.canonical, "shape", shape, "dtype", dt_dtype_name(t.dtype),
+                                              "bytes", (json_int_t)t.bytes, "file", t.file ? t.file : ""));
+    }
+    return list;
+}
+
+static json_t *skipped_json(const dt_checkpoint *c)
+{
+    json_t *list = json_array();
+    dt_checkpoint_tensor t;
+    for (int i = 0; dt_checkpoint_tensor_at(c, i, &t); i++)
+        if (t.rule)
+            json_array_append_new(list, json_pack("{s:s, s:s}", "name", t.name, "rule", t.rule));
+    return list;
+}
+
+static json_t *inspect_json(const dt_checkpoint *c, const dt_tokenizer *tokenizer)
+{
+    dt_checkpoint_about a = dt_checkpoint_describe(c);
+    const dt_model_config *config = dt_checkpoint_config(c);
+    type_totals totals = totals_of(c);
+    json_t *dtypes = json_object(), *problems = json_array();
+    for (int i = 0; i < DT_DTYPE_COUNT; i++)
+        if (totals.elements[i])
+            json_object_set_new(dtypes, dt_dtype_name((dt_dtype)i), json_integer(totals.elements[i]));
+    for (int i = 0; dt_checkpoint_problem_at(c, i); i++)
+        json_array_append_new(problems, json_string(dt_checkpoint_problem_at(c, i)));
+    json_t *words = tokenizer ? json_pack("{s:s, s:i}", "kind", dt_tokenizer_kind(tokenizer), "vocab_size",
+                                          (int)dt_tokenizer_vocab_size(tokenizer))
+                              : json_null();
+    json_t *parallel = json_pack("{s:I, s:I, s:I, s:I}", "tensor", (json_int_t)a.tensor_parallel, "pipeline",
+                                 (json_int_t)a.pipeline_parallel, "virtual_pipeline",
+                                 (json_int_t)a.virtual_pipeline, "expert", (json_int_t)a.expert_parallel);
+    json_t *json = json_pack("{s:s, s:s, s:s, s:s, s:I, s:I, s:o, s:o, s:o, s:o, s:o, s:o, s:o, s:o}",
+                             "format", a.format, "model_type", config->model_type, "family", config->family,
+                             "written_by", config->written_by, "parameters", (json_int_t)a.parameters,
+                             "bytes", (json_int_t)a.bytes, "dtypes", dtypes, "parallel", parallel,
+                             "iteration", a.iteration >= 0 ? json_integer(a.iteration) : json_null(),
+                             "config", config_json(config), "tokenizer", words, "tensors", tensors_json(c),
+                             "skipped", skipped_json(c), "problems", problems);
+    return json;
+}
+
+/* ---- for people ---- */
+
+static void print_size(const dt_checkpoint_about *a, const type_totals *totals)
+{
+    char number[32], size[16];
+    grouped_digits(a->parameters, number);
+    dt_human_bytes(a->bytes, size);
+    printf("parameters   %s (%s)\n", number, size);
+    printf("stored as   ");
+    for (int i = 0; i < DT_DTYPE_COUNT; i++)
+        if (totals->elements[i]) {
+            dt_human_bytes(totals->bytes[i], size);
+            printf(" %s %s", dt_dtype_name((dt_dtype)i), size);
+        }
+    printf("\n");
+}
+
+static void print_shape(const dt_model_config *c)
+{
+    const char *key;
+    if (strcmp(c->model_type, "t5") == 0)
+        printf("layers       %lld encoder, %lld decoder\n", (long long)c->encoder_num_layers,
+               c->encoder_only ? 0LL : (long long)c->decoder_num_layers);
+    else
+        printf("layers       %lld\n", (long long)c->num_layers);
+    printf("width        %lld, feed-forward %lld%s %s\n", (long long)c->hidden_size,
+           (long long)c->ffn_hidden_size, c->gated_linear_unit ? " gated" : "",
+           dt_activation_name(c->activation_func));
+    printf("attention    %lld heads of %lld", (long long)c->num_attention_heads, (long long)c->kv_channels);
+    if (c->num_query_groups != c->num_attention_heads)
+        printf(", %lld query groups", (long long)c->num_query_groups);
+    printf("; positions %s", dt_position_embedding_name(c->position_embedding_type));
+    if (c->max_sequence_length > 0)
+        printf(", at most %lld", (long long)c->max_sequence_length);
+    printf("\nnorm         %s, epsilon %g\n", dt_normalization_name(c->normalization), c->layernorm_epsilon);
+    printf("vocabulary   %lld", (long long)c->vocab_size);
+    if (c->padded_vocab_size != c->vocab_size)
+        printf(", padded to %lld", (long long)c->padded_vocab_size);
+    printf(", head %s\n", c->share_embeddings_and_output_weights ? "tied to the embedding" : "of its own");
+    if (!dt_config_is_stock_megatron(c, &key))
+        printf("unlike stock Megatron: %s\n", key);
+}
+
+static void print_layout(const dt_checkpoint_about *a)
+{
+    if (a->tensor_parallel * a->pipeline_parallel * a->expert_parallel > 1)
+        printf("layout       tensor %lld x pipeline %lld (virtual %lld) x expert %lld\n",
+               (long long)a->tensor_parallel, (long long)a->pipeline_parallel, (long long)a->virtual_pipeline,
+               (long long)a->expert_parallel);
+    if (a->iteration >= 0)
+        printf("iteration    %lld\n", (long long)a->iteration);
+}
+
+/* Skipped tensors by rule: "24 optimizer, 2 rotary table". */
+static void print_skipped(const dt_checkpoint *c)
+{
+    const char *rules[32];
+    int count[32], n = 0;
+    dt_checkpoint_tensor t;
+    for (int i = 0; dt_checkpoint_tensor_at(c, i, &t); i++) {
+        int k = 0;
+        while (t.rule && k < n && strcmp(rules[k], t.rule) != 0)
+            k++;
+        if (!t.rule || k == 32)
+            continue;
+        if (k == n) {
+            rules[n] = t.rule;
+            count[n++] = 0;
+        }
+        count[k]++;
+    }
+    for (int k = 0; k < n; k++)
+        printf("%s%d %s%s", k ? ", " : "skipped      ", count[k], rules[k], k == n - 1 ? "\n" : "");
+}
+
+static void print_tensors(const dt_checkpoint *c)
+{
+    dt_checkpoint_tensor t;
+    printf("\n");
+    for (int i = 0; dt_checkpoint_tensor_at(c, i, &t); i++) {
+        char shape[64] = "";
+        size_t at = 0;
+        for (int k = 0; k < t.rank; k++)
+            at +=
+                (size_t)snprintf(shape + at, sizeof shape - at, "%s%lld", k ? "x" : "", (long long)t.dim[k]);
+        printf("%-58s %-5s %s\n", t.name, dt_dtype_name(t.dtype), shape);
+        if (t.rule)
+            printf("    skipped: %s\n", t.rule);
+        else if (t.canonical && strcmp(t.canonical, t.name) != 0)
+            printf("    = %s\n", t.canonical);
+    }
+}
+
+static void print_inspect(const dt_checkpoint *c, const dt_tokenizer *tokenizer, bool tensors)
+{
+    dt_checkpoint_about a = dt_checkpoint_describe(c);
+    const dt_model_config *config = dt_checkpoint_config(c);
+    type_totals totals = totals_of(c);
+    printf("%s\n", a.path);
+    printf("format       %s%s%s\n", a.format, config->written_by[0] ? ", written by " : "",
+           config->written_by);
+    printf("model        %s (%s)\n", config->family, config->model_type);
+    print_layout(&a);
+    print_size(&a, &totals);
+    print_shape(config);
+    if (tokenizer)
+        printf("tokenizer    %s, %d tokens\n", dt_tokenizer_kind(tokenizer),
+               (int)dt_tokenizer_vocab_size(tokenizer));
+    else
+        printf("tokenizer    none\n");
+    print_skipped(c);
+    for (int i = 0; dt_checkpoint_problem_at(c, i); i++)
+        printf("problem      %s\n", dt_checkpoint_problem_at(c, i));
+    if (tensors)
+        print_tensors(c);
+}
+
+static dt_exit inspect(const command_line *line, dt_checkpoint *c)
+{
+    dt_error err = {0};
+    dt_tokenizer *tokenizer = NULL;
+    bool sound = true;
+    if (open_tokenizer(line, line->positional[0], text_of(line, "tokenizer") != NULL, &tokenizer, &err) !=
+        DT_OK)
+        sound = report_failure(&err) == DT_EXIT_DONE;
+    if (flag(line, "check")) {
+        dt_error_clear(&err);
+        if (dt_checkpoint_check(c, &err) != DT_OK)
+            sound = report_failure(&err) == DT_EXIT_DONE;
+        else if (!flag(line, "json") && !flag(line, "quiet"))
+            fprintf(stderr, "checked: every byte was read\n");
+    }
+    if (flag(line, "json"))
+        print_json(inspect_json(c, tokenizer));
+    else
+        print_inspect(c, tokenizer, flag(line, "tensors"));
+    dt_tokenizer_close(tokenizer);
+    return sound ? DT_EXIT_DONE : DT_EXIT_FAILED;
+}
+
+static dt_exit run(const command_line *line)
+{
+    dt_error err = {0};
+    dt_model_options o;
+    dt_checkpoint *c;
+    if (!model_options_of(line, &o))
+        return DT_EXIT_USAGE;
+    if (dt_checkpoint_open(&c, line->positional[0], &o.open, &err) != DT_OK)
+        return report_failure(&err);
+    dt_exit code = inspect(line, c);
+    dt_checkpoint_close(c);
+    return code;
+}
+
+static const char *const positional[] = {"MODEL", "directory or file; its format is found from its content",
+                                         NULL};
+static const char *const examples[] = {"inspect t5-small/", "inspect iter_0001000/ --tensors --check", NULL};
+
+const command_spec command_inspect = {
+    .name = "inspect",
+    .summary = "tell what a model is: format, sizes, layout, types, tokenizer",
+    .usage = "MODEL [options]",
+    .about = "",
+    .positional_min = 1,
+    .positional_max = 1,
+    .positional = positional,
+    .options = options,
+    .examples = examples,
+    .fact = "Files are mapped and never executed; without --check only their headers are read.",
+    .run = run,
+};

@@ -1,0 +1,113 @@
+/*
+ * models.c - two models on the same fixed prompts: `verify MODEL OTHER`. The other plays the recording's part.
+ */
+#include "verify/report.h"
+
+#include "base/rng.h"
+#include "inference/model.h"
+
+#include <string.h>
+
+/* Fixed prompts: a short, a middling and a longer row (within the model's positions), ids drawn from the vocabulary. */
+static dt_status prompts(dt_arena *arena, const dt_model_config *c, uint64_t stream, dt_row_batch *out,
+                         dt_error *err)
+{
+    int32_t length[3] = {33, 5, 17}, token[64];
+    int count = 0;
+    for (int b = 0; b < 3; b++) {
+        if (c->max_sequence_length > 0 && length[b] > c->max_sequence_length)
+            length[b] = (int32_t)c->max_sequence_length;
+        for (int s = 0; s < length[b]; s++, count++)
+            token[count] =
+                (int32_t)(dt_rng_uniform(&(dt_rng){1, stream}, (uint64_t)count) * (double)c->vocab_size);
+    }
+    return dt_rows_make(arena, 3, length, token, out, err);
+}
+
+static dt_status check_alike(const dt_model_config *a, const dt_model_config *b, dt_error *err)
+{
+    if (strcmp(a->model_type, b->model_type) != 0)
+        return dt_fail(err, DT_MISMATCH, "one is a %s, the other a %s", a->model_type, b->model_type);
+    if (a->vocab_size != b->vocab_size || a->hidden_size != b->hidden_size)
+        return dt_fail(err, DT_MISMATCH, "vocabulary %lld and width %lld against %lld and %lld",
+                       (long long)a->vocab_size, (long long)a->hidden_size, (long long)b->vocab_size,
+                       (long long)b->hidden_size);
+    return DT_OK;
+}
+
+static dt_status compare_points(dt_report *report, const dt_replay *ours, const dt_replay *theirs,
+                                dt_error *err)
+{
+    for (int i = 0; i < dt_replay_point_count(theirs); i++) {
+        dt_replay_value b = dt_replay_point(theirs, i), a;
+        dt_verify_point p = {.name = b.name, .tolerance = report->shown.tolerance};
+        if (!dt_replay_find(ours, b.name, &a) || a.width != b.width) {
+            DT_PASS(dt_report_unchecked(report, b.name, err));
+            continue;
+        }
+        dt_distance d = DT_DISTANCE_START;
+        int64_t rows = b.rows ? b.rows->total : 1;
+        for (int64_t r = 0; r < rows; r++)
+            dt_distance_add(&d, a.data + r * a.stride, b.data + r * b.stride, b.width);
+        p.rank = b.rows && !b.flat ? 2 : 1;
+        p.dim[0] = b.rows ? rows : b.width;
+        p.dim[1] = b.width;
+        p.max_abs = d.max_difference;
+        p.max_rel = dt_distance_relative(&d);
+        p.pass = d.finite && p.max_rel <= p.tolerance;
+        DT_PASS(dt_report_add(report, &p, err));
+    }
+    return DT_OK;
+}
+
+static dt_status compare(dt_report *report, dt_model *a, dt_model *b, dt_error *err)
+{
+    dt_replay_inputs in = {0};
+    dt_replay *ours = NULL, *theirs = NULL;
+    const dt_model_config *config = dt_model_get_config(a);
+    DT_PASS(check_alike(config, dt_model_get_config(b), err));
+    if (strcmp(config->model_type, "t5") == 0 && !config->encoder_only)
+        DT_PASS(prompts(report->arena, config, 1, &in.source, err));
+    DT_PASS(prompts(report->arena, config, 2, &in.target, err));
+    dt_status status;
+    DT_GO(status, dt_replay_run(&ours, a, &in, err));
+    DT_GO(status, dt_replay_run(&theirs, b, &in, err));
+    DT_GO(status, compare_points(report, ours, theirs, err));
+    DT_GO(status, dt_report_nodes(report, dt_replay_executor(ours), err));
+done:
+    dt_replay_destroy(ours);
+    dt_replay_destroy(theirs);
+    return status;
+}
+
+dt_status dt_verify_models(dt_verify_report **out, const char *model, const char *other,
+                           const dt_verify_options *options, dt_error *err)
+{
+    static const dt_verify_options defaults;
+    options = options ? options : &defaults;
+    dt_report *report = dt_report_create(err);
+    dt_model *a = NULL, *b = NULL;
+    dt_model_options open = options->model;
+    dt_status status = DT_NO_MEMORY;
+    *out = NULL;
+    if (!report)
+        return status;
+    open.dtype = open.dtype ? open.dtype : "f32";
+    report->shown.tolerance = options->tolerance > 0 ? options->tolerance : 5e-6;
+    report->shown.against = dt_report_text(report, other);
+    report->shown.dtype = dt_report_text(report, open.dtype);
+    DT_GO(status, dt_model_open(&a, model, &open, err));
+    DT_GO(status, dt_model_open(&b, other, &open, err));
+    DT_GO(status, compare(report, a, b, err));
+    dt_report_conclude(report, options->allow_unchecked);
+done:
+    dt_model_close(a);
+    dt_model_close(b);
+    if (status == DT_OK) {
+        *out = &report->shown;
+        return DT_OK;
+    }
+    dt_error_while(err, "while comparing %s with %s", model, other);
+    dt_verify_report_destroy(&report->shown);
+    return status;
+}

@@ -1,0 +1,50 @@
+/*
+ * replay.h - a model's FULL graph run over packed rows, every named point kept.
+ */
+#ifndef DT_VERIFY_REPLAY_H
+#define DT_VERIFY_REPLAY_H
+
+#include "backend/backend.h"
+#include "verify/rows.h"
+
+#include <drivetrain/inference.h>
+
+typedef struct dt_replay_inputs {
+    dt_row_batch source;    /* encoder-decoder: the encoder's side */
+    dt_row_batch target;    /* everything else */
+    const int32_t *labels;  /* [T], or NULL: no loss */
+    const float *loss_mask; /* [T] */
+    bool loss_over_padded;
+    bool gradients; /* of out.loss, for every parameter: points "grad.CANONICAL" */
+} dt_replay_inputs;
+
+typedef struct dt_replay dt_replay;
+
+/* Builds, runs, keeps. `inputs` is only read during the call, but for its row batches, which must stay. */
+dt_status dt_replay_run(dt_replay **out, dt_model *model, const dt_replay_inputs *inputs, dt_error *err);
+void dt_replay_destroy(dt_replay *replay); /* NULL is fine */
+
+/* A point as packed rows: `rows` NULL means one scalar or a parameter's shape. */
+typedef struct dt_replay_value {
+    const char *name;
+    const float *data;
+    const dt_row_batch *rows; /* data is [rows->total, stride] */
+    int64_t width, stride;    /* columns that count (the real vocabulary), and columns stored */
+    bool flat;                /* [T] or a scalar: no column axis */
+} dt_replay_value;
+
+int dt_replay_point_count(const dt_replay *replay);
+dt_replay_value dt_replay_point(const dt_replay *replay, int index); /* in execution order */
+bool dt_replay_find(const dt_replay *replay, const char *name, dt_replay_value *out);
+
+/* A dt_canonical_reader over the gradients; `user` is the replay. */
+dt_status dt_replay_read_gradient(void *user, const char *canonical, int64_t row, int64_t rows, float *out,
+                                  dt_error *err);
+
+const dt_executor *dt_replay_executor(const dt_replay *replay);
+
+/* The inputs of a recording, for this model (one side or two; labels when it has a loss that we know). */
+dt_status dt_replay_inputs_read(const dt_recording *r, const dt_model_config *config, dt_arena *arena,
+                                dt_replay_inputs *out, dt_error *err);
+
+#endif
