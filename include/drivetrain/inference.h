@@ -34,7 +34,13 @@ typedef struct dt_model_options {
     dt_open_options open;
 } dt_model_options;
 
-/** Open a checkpoint and make it ready to run. Weights are packed when a graph first needs them. */
+/**
+ * Open a checkpoint and make it ready to run. Weights are packed when a graph first needs them.
+ *
+ * Dtypes   "as stored" is the type that most bytes of the model's tensors have: f32, bf16, f16 and q8_0 are computed
+ *          with as they are, f64 as f32, f8 as bf16 (which holds every f8 number).
+ * Threads  calls on one model take turns: a generation, or one step of a wrapper, runs at a time.
+ */
 dt_status dt_model_open(dt_model **out, const char *path, const dt_model_options *options, dt_error *err);
 /** The same from an open checkpoint, which is borrowed and must outlive the model. */
 dt_status dt_model_from_checkpoint(dt_model **out, const dt_checkpoint *checkpoint, const dt_model_options *options,
@@ -61,28 +67,33 @@ typedef struct dt_wrapper_config {
     int64_t inference_max_requests;            /**< rows; default 8 */
     int64_t inference_max_seq_length;          /**< positions; default 2560 */
     bool fp32_residual_connection;             /**< the residual stream is f32 in any case */
+    bool materialize_only_last_token_logits;   /**< of a window; Megatron's context has true, too */
+    bool local_masks;                          /**< also make the masks that Megatron's local attention reads */
 } dt_wrapper_config;
 #define DT_WRAPPER_CONFIG_DEFAULT                                                                            \
     {                                                                                                        \
         .inference_batch_times_seqlen_threshold = -1, .inference_max_requests = 8,                           \
-        .inference_max_seq_length = 2560                                                                     \
+        .inference_max_seq_length = 2560, .materialize_only_last_token_logits = true                         \
     }
 
-/** Tensors handed in and out are dense, row-major, [B, S] i32; masks u8, 1 = masked, as Megatron's. */
+/**
+ * Tensors handed in and out are dense, row-major, [B, S] i32; masks u8, 1 = masked, as Megatron's. Masks of S x S
+ * are for the caller's eyes: attention itself never reads one. They are NULL unless `local_masks`.
+ */
 typedef struct dt_wrapper_input {
     int64_t batch, length;          /**< of tokens (T5: decoder tokens) */
     int32_t *tokens;                /**< [B, S] */
     int32_t *position_ids;          /**< [B, S]; NULL for T5 */
-    uint8_t *attention_mask;        /**< GPT [1,1,S,S]; T5: decoder [B,S]; NULL when the backend makes it */
+    uint8_t *attention_mask;        /**< GPT [1,1,S,S]; T5: decoder [B,S], token == pad */
     int64_t encoder_length;         /**< T5 only, else 0 */
     int32_t *encoder_tokens;        /**< [B, Se] */
-    uint8_t *encoder_mask;          /**< [B, Se] */
+    uint8_t *encoder_mask;          /**< [B, Se], token == pad */
 } dt_wrapper_input;
 
 /** One context window [start, end): what the model is called with. */
 typedef struct dt_wrapper_window {
     int64_t batch, start, end;
-    int32_t *tokens, *position_ids; /**< GPT [B, end-start]; T5 tokens [B, end] */
+    int32_t *tokens, *position_ids; /**< GPT [B, end-start]; T5 tokens [B, end], no position_ids */
     uint8_t *attention_mask;        /**< GPT [1,1,end-start,end]; T5 decoder [B,1,end,end] */
     int64_t encoder_length;
     int32_t *encoder_tokens;        /**< [B, Se] */
@@ -103,8 +114,9 @@ dt_status dt_wrapper_get_batch_for_context_window(dt_wrapper *wrapper, int64_t s
                                                   const dt_wrapper_window **out, dt_error *err);
 /**
  * Run the window through the model: *logits [B, rows, padded_vocab] f32, the wrapper's until the next call;
- * rows = end - start. Windows must follow one another from 0 (the context keeps what came before); a window that
- * starts at 0 begins anew.
+ * rows = end - start, or 1 with materialize_only_last_token_logits. Windows must follow one another from 0 (the
+ * context keeps what came before); a window that starts at 0 begins anew, and there T5's encoder runs.
+ * T5: a pad in the decoder's tokens is no key for later rows, and its own logits are zeros.
  */
 dt_status dt_wrapper_run_one_forward_step(dt_wrapper *wrapper, const dt_wrapper_window *window,
                                           const float **logits, dt_error *err);
@@ -121,10 +133,12 @@ typedef struct dt_prompt {
 } dt_prompt;
 
 typedef struct dt_generate_options {
-    int64_t max_tokens;        /**< new tokens */
+    int64_t max_tokens;        /**< new tokens; 0 = none (to score a prompt); -1 = as max_length says */
     int64_t min_tokens;        /**< an end token is banned before this many */
+    int64_t max_length;        /**< with max_tokens -1: tokens in all, a GPT's prompt and T5's start token included */
+    int64_t min_length;        /**< the same count for min_tokens; the longer of the two holds */
     double temperature;        /**< 0 = greedy */
-    int64_t top_k;             /**< 0 = off */
+    int64_t top_k;             /**< 0 = off; tokens as likely as the k-th stay */
     double top_p, min_p;       /**< 0 = off (top_p 1 too) */
     double repetition_penalty; /**< 1 = off */
     int64_t no_repeat_ngram;   /**< 0 = off */
@@ -132,14 +146,16 @@ typedef struct dt_generate_options {
     int64_t beams;             /**< 1 = no beam search */
     double length_penalty;
     int early_stopping;        /**< 0 false, 1 true, 2 "never", as transformers' beam search */
-    int64_t logprobs;          /**< -1 none; n = the token's and the n best alternatives' */
+    int64_t logprobs;          /**< -1 none; n = the token's and the n best alternatives', as the model gives them:
+                                    before penalties, bans and temperature */
     bool prompt_logprobs;      /**< also of the prompt's tokens */
     bool ignore_eos;
     int eos_count;             /**< 0 = the model's */
     const int32_t *eos_ids;
     int32_t forced_bos, forced_eos; /**< -1 = none */
-    int banned_count, bad_words_count;
+    int banned_count, begin_banned_count, bad_words_count;
     const int32_t *banned;     /**< ids never produced (suppress_tokens) */
+    const int32_t *begin_banned; /**< ids that are not the first new token (begin_suppress_tokens) */
     const dt_prompt *bad_words; /**< sequences never completed (.tokens, .count) */
     int64_t chunk;             /**< prompt rows a step; 0 = 512. Does not change any bit of the answer */
     int64_t max_batch;         /**< rows decoded at once; 0 = 64. Does not change any bit of the answer */
@@ -174,7 +190,7 @@ typedef struct dt_generated {
     int32_t end_token;     /**< the end token met, or -1 */
     double score;          /**< beams: sum of log-probabilities over length^penalty */
     const dt_token_logprob *logprobs; /**< [count], or NULL */
-    const dt_token_logprob *prompt_logprobs; /**< [prompt count - 1] of tokens 1…, or NULL */
+    const dt_token_logprob *prompt_logprobs; /**< of the prompt's tokens 1… (T5: of its decoder tokens), or NULL */
 } dt_generated;
 
 typedef struct dt_generation dt_generation;
@@ -196,6 +212,26 @@ typedef struct dt_generation_timing {
     uint64_t peak_bytes; /**< packed weights + caches + plans */
 } dt_generation_timing;
 dt_generation_timing dt_generation_timing_of(const dt_generation *generation);
+
+/* ---- Megatron's sampling, by itself ---- */
+
+/**
+ * The distribution that Megatron's text generation controller draws from: logits / temperature, then the top k or
+ * the nucleus, then softmax. top_k 1 puts all on the largest logit.
+ *
+ * Shapes   logits, probabilities [vocab]; they may be the same memory
+ * Errors   DT_INVALID  both top_k and top_p; top_p above 1; top_k not below vocab (1 always is); temperature not above 0
+ * Source   megatron-core 0.16 TextGenerationController._torch_sampling_func
+ */
+dt_status dt_megatron_sampling(const float *logits, int64_t vocab, double temperature, int64_t top_k, double top_p,
+                               float *probabilities, dt_error *err);
+
+/**
+ * After a step of Megatron's static loop: rows that have begun and drew `termination_id` are done; those begun and not
+ * done are one token longer.
+ */
+void dt_megatron_update_status(int64_t rows, const int32_t *sampled, const bool *started, int32_t termination_id,
+                               bool *done, int64_t *lengths);
 
 #ifdef __cplusplus
 }
