@@ -50,9 +50,9 @@ typedef struct dt_stored_tensor {
 /* Bytes that are no tensor: a pickled object inside a checkpoint (Transformer Engine's _extra_state, …). */
 typedef struct dt_stored_object {
     const char *name;
-    const dt_map *map;
-    uint64_t file_offset;
+    const uint8_t *data; /* in the map, or decoded from it into the set's arena */
     size_t bytes;
+    const dt_map *map; /* the file it came from */
 } dt_stored_object;
 
 /* A tensor part. */

@@ -7,6 +7,7 @@
 #include "base/checked.h"
 #include "base/text.h"
 #include "formats/stored_tiling.h"
+#include "formats/utf8.h"
 
 #include <string.h>
 
@@ -157,35 +158,20 @@ dt_status dt_stored_set_memory(dt_stored_set *set, const char *name, const void 
     return DT_OK;
 }
 
-/* Length of the UTF-8 sequence at s, 0 when it is none (overlong forms and surrogates are none). */
-static int utf8_length(const uint8_t *s)
-{
-    if (s[0] < 0x80)
-        return 1;
-    int length = s[0] >= 0xf0 ? 4 : s[0] >= 0xe0 ? 3 : 2;
-    if (s[0] < 0xc2 || s[0] > 0xf4)
-        return 0;
-    for (int i = 1; i < length; i++) {
-        if ((s[i] & 0xc0) != 0x80)
-            return 0;
-    }
-    bool bad = (s[0] == 0xe0 && s[1] < 0xa0) || (s[0] == 0xed && s[1] > 0x9f) || (s[0] == 0xf0 && s[1] < 0x90) ||
-               (s[0] == 0xf4 && s[1] > 0x8f);
-    return bad ? 0 : length;
-}
-
 /* Names end on terminals and in JSON: UTF-8, and nothing that moves a cursor. */
 static bool name_is_fit(const char *name)
 {
     const uint8_t *s = (const uint8_t *)name;
-    if (!*s)
+    size_t left = strlen(name);
+    if (!left)
         return false;
-    while (*s) {
-        int length = utf8_length(s);
+    while (left) {
+        size_t length = dt_utf8_length(s, left);
         bool control = *s < 0x20 || *s == 0x7f || (length == 2 && s[0] == 0xc2 && s[1] < 0xa0);
         if (!length || control)
             return false;
         s += length;
+        left -= length;
     }
     return true;
 }
@@ -245,8 +231,6 @@ dt_status dt_stored_set_add(dt_stored_set *set, const dt_stored_tensor *tensor, 
 dt_status dt_stored_set_add_object(dt_stored_set *set, const dt_stored_object *object, dt_error *err)
 {
     DT_PASS(check_name(&set->objects, object->name, err));
-    if (!object->map || !dt_range_inside(object->file_offset, object->bytes, object->map->size))
-        return dt_fail(err, DT_FORMAT, "the object \"%s\" lies outside its file", object->name);
     dt_stored_object *copy = DT_NEW(set->arena, dt_stored_object);
     char *name = dt_arena_text(set->arena, object->name);
     if (!copy || !name)

@@ -162,7 +162,7 @@ static bool read_extra64(record *r, const uint8_t *extra, size_t bytes)
 static bool name_is_safe(const char *name, size_t bytes)
 {
     size_t part = 0;
-    if (bytes == 0 || memchr(name, 0, bytes) || memchr(name, '\\', bytes) || memchr(name, ':', bytes))
+    if (bytes == 0 || memchr(name, 0, bytes) || memchr(name, '\\', bytes))
         return false;
     for (size_t i = 0; i <= bytes; i++) {
         if (i < bytes && ((uint8_t)name[i] < 0x20 || name[i] == 0x7f))
@@ -222,8 +222,8 @@ static bool local_size_agrees(const record *r, uint64_t size)
 
 static dt_status read_local(const archive *a, const record *r, dt_zip_entry *entry, extent *e, dt_error *err)
 {
-    const uint8_t *p = a->data + r->offset;
-    if (!dt_range_inside(r->offset, LOCAL_BYTES, a->directory) || memcmp(p, LOCAL, 4) != 0)
+    const uint8_t *p = dt_range_inside(r->offset, LOCAL_BYTES, a->directory) ? a->data + r->offset : NULL;
+    if (!p || memcmp(p, LOCAL, 4) != 0)
         return dt_fail(err, DT_FORMAT, "entry \"%s\": no local header at byte %" PRIu64, r->name, r->offset);
     size_t name = load(p + 26, 2), extra = load(p + 28, 2);
     uint64_t start = r->offset + LOCAL_BYTES + name + extra;
