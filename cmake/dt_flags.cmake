@@ -16,6 +16,7 @@ target_compile_definitions(dt_flags INTERFACE _GNU_SOURCE)
 target_compile_options(dt_flags INTERFACE
   -Wall -Wextra -Wshadow -Wstrict-prototypes -Wmissing-prototypes -Wold-style-definition
   -Wpointer-arith -Wwrite-strings -Wundef -Wvla -Wformat=2
+  $<$<C_COMPILER_ID:GNU>:-Wno-format-truncation> # it fires where a cut is meant, differently at each -O
   -ffp-contract=off -fno-math-errno -fno-trapping-math -fno-semantic-interposition)
 if(DT_WERROR OR "$ENV{DT_WERROR}")
   target_compile_options(dt_flags INTERFACE -Werror)

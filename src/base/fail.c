@@ -33,6 +33,7 @@ static size_t cut_before(const char *text, size_t limit)
  * Format one line. Stories quote names from foreign files, which must not drive the reader's terminal: control
  * characters become '?'. A line that is too long ends in "...".
  */
+DT_PRINTF(2, 0)
 static void write_line(char line[DT_ERROR_LINE_BYTES], const char *format, va_list arguments)
 {
     char text[DT_ERROR_LINE_BYTES + 1]; /* apart from `line`: an argument may point into the error itself */

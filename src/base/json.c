@@ -59,7 +59,7 @@ static bool is_huge_integer(const char *number, size_t bytes)
 }
 
 /*
- * One pass over the text: refuse deep nesting; when huge integers occur, fill `rewritten` with a copy in which
+ * One pass over the text: refuse deep nesting and NUL bytes; when huge integers occur, fill `rewritten` with a copy in which
  * they are reals. Syntax is not its business: whatever is wrong, jansson will say.
  */
 static dt_status scan(const char *text, size_t bytes, const char *what, dt_text *rewritten, dt_error *err)
@@ -79,6 +79,8 @@ static dt_status scan(const char *text, size_t bytes, const char *what, dt_text 
                 depth++;
             else if ((text[at] == ']' || text[at] == '}') && depth > 0)
                 depth--;
+            if (text[at] == '\0') /* jansson would take one at the end for the end */
+                return dt_fail(err, DT_FORMAT, "%s: a NUL byte at byte %zu", what, at);
             if (depth > DEEPEST)
                 return dt_fail(err, DT_LIMIT, "%s: nested deeper than %d at byte %zu", what, DEEPEST, at);
         }

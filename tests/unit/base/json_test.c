@@ -70,6 +70,7 @@ static void json__refuses_what_is_not_json(void **state)
     }
     dt_error err = {0};
     json_t *json;
+    assert_fails(dt_json_parse(&json, "12\0", 3, "x", &err), DT_FORMAT, err, "NUL byte at byte 2");
     assert_fails(parse(&json, "{\n  \"a\": ?\n}", &err), DT_FORMAT, err, "line 2, column 8");
 }
 
