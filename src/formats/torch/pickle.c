@@ -189,6 +189,8 @@ static dt_status push_mark(machine *m)
 /* Take everything above the last mark: *items lies on the stack until the next push. */
 static dt_status pop_mark(machine *m, dt_value ***items, size_t *count)
 {
+    *items = NULL;
+    *count = 0;
     if (!m->mark_count)
         return fail_operand(m, "there is no mark");
     size_t mark = m->mark[--m->mark_count];
@@ -235,9 +237,9 @@ static dt_status memo_get(machine *m, uint64_t number)
 
 static dt_status take(machine *m, uint64_t bytes, const uint8_t **p)
 {
+    *p = m->data + m->at;
     if (bytes > m->bytes - m->at)
         return fail_cut(m);
-    *p = m->data + m->at;
     m->at += (size_t)bytes;
     return DT_OK;
 }
