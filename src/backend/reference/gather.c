@@ -1,0 +1,77 @@
+/*
+ * gather.c (reference) - rows by index: embedding, take_rows; and what undoes them: embedding_grad, put_rows.
+ *
+ * y[t] = x[index[t]]; undone, dx[v] = sum of dy[t] over index[t] = v, added in ascending t in f64 and rounded once.
+ * Indices were checked before the run.
+ */
+#include "backend/reference/kernels.h"
+
+#include <string.h>
+
+void dt_reference_embedding(const dt_kernel_call *call, int thread, int threads)
+{
+    const dt_data *table = &call->input[0], *ids = &call->input[1], *y = &call->output[0];
+    int64_t cols = dt_reference_cols(table), begin, end;
+    double *row = (double *)call->scratch + thread * cols;
+    dt_share(dt_reference_rows(ids), 1, thread, threads, &begin, &end);
+    for (int64_t t = begin; t < end; t++) {
+        dt_reference_widen(table, ((const int32_t *)ids->data)[t] * cols, cols, row);
+        for (int64_t i = 0; i < cols; i++)
+            dt_f32_row(y, t)[i] = (float)row[i];
+    }
+}
+
+/* Is `t` the first place where its id stands? Each id's sum belongs to the thread that owns that place. */
+static bool is_first(const int32_t *ids, int64_t t)
+{
+    for (int64_t i = 0; i < t; i++)
+        if (ids[i] == ids[t])
+            return false;
+    return true;
+}
+
+/* out[ids[t]] = sum of the rows of dy whose id is ids[t]. */
+static void add_up(const dt_data *dy, const int32_t *ids, int64_t t, const dt_data *out, double *sum)
+{
+    int64_t cols = dt_reference_cols(dy), rows = dt_reference_rows(dy);
+    memset(sum, 0, (size_t)cols * sizeof *sum);
+    for (int64_t u = t; u < rows; u++)
+        for (int64_t i = 0; ids[u] == ids[t] && i < cols; i++)
+            sum[i] += dt_f32_row(dy, u)[i];
+    for (int64_t i = 0; i < cols; i++)
+        dt_f32_row(out, ids[t])[i] = (float)sum[i];
+}
+
+static void scatter(const dt_kernel_call *call, const dt_data *dy, const dt_data *ids, int thread,
+                    int threads)
+{
+    const dt_data *out = &call->output[0];
+    int64_t cols = dt_reference_cols(out), begin, end;
+    dt_share(dt_reference_rows(out), 1, thread, threads, &begin, &end);
+    memset(dt_f32_row(out, begin), 0, (size_t)((end - begin) * cols) * sizeof(float));
+    dt_pool_barrier(call->pool); /* zeros first, sums over them */
+    dt_share(dt_reference_rows(ids), 1, thread, threads, &begin, &end);
+    for (int64_t t = begin; t < end; t++)
+        if (is_first(ids->data, t))
+            add_up(dy, ids->data, t, out, (double *)call->scratch + thread * cols);
+}
+
+void dt_reference_embedding_grad(const dt_kernel_call *call, int thread, int threads)
+{
+    scatter(call, &call->input[1], &call->input[0], thread, threads); /* ids, dy, table */
+}
+
+void dt_reference_put_rows(const dt_kernel_call *call, int thread, int threads)
+{
+    scatter(call, &call->input[0], &call->input[1], thread, threads); /* dy, index, x */
+}
+
+void dt_reference_take_rows(const dt_kernel_call *call, int thread, int threads)
+{
+    const dt_data *x = &call->input[0], *index = &call->input[1], *y = &call->output[0];
+    int64_t begin, end;
+    dt_share(dt_reference_rows(index), 1, thread, threads, &begin, &end);
+    for (int64_t r = begin; r < end; r++)
+        memcpy(dt_f32_row(y, r), dt_f32_row(x, ((const int32_t *)index->data)[r]),
+               (size_t)dt_reference_cols(x) * sizeof(float));
+}
