@@ -1,0 +1,1 @@
+dt_test(models/build_test)

@@ -1,0 +1,2 @@
+dt_test(nn/config_test)
+dt_test(nn/rope_test)

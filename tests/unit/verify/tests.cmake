@@ -1,0 +1,3 @@
+dt_test(verify/compare_test)
+dt_test(verify/rows_test)
+dt_test(verify/verify_test)
