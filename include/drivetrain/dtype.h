@@ -42,11 +42,11 @@ typedef enum dt_dtype {
         DT_DTYPE_COUNT
 } dt_dtype;
 
-const char *dt_dtype_name(dt_dtype dtype);               /**< "bf16"; "?" for a value out of range */
-bool dt_dtype_parse(const char *name, dt_dtype *out);    /**< accepts f32, float32, F32, fp32, … */
-int64_t dt_dtype_block_elements(dt_dtype dtype);         /**< elements in a block: 1 or 32 */
-int64_t dt_dtype_block_bytes(dt_dtype dtype);            /**< bytes of a block */
-bool dt_dtype_is_float(dt_dtype dtype);                  /**< f32 f16 bf16 f8* f64: convertible element by element */
+const char *dt_dtype_name(dt_dtype dtype);            /**< "bf16"; "?" for a value out of range */
+bool dt_dtype_parse(const char *name, dt_dtype *out); /**< accepts f32, float32, F32, fp32, … */
+int64_t dt_dtype_block_elements(dt_dtype dtype);      /**< elements in a block: 1 or 32 */
+int64_t dt_dtype_block_bytes(dt_dtype dtype);         /**< bytes of a block */
+bool dt_dtype_is_float(dt_dtype dtype); /**< f32 f16 bf16 f8* f64: convertible element by element */
 
 #ifdef __cplusplus
 }

@@ -22,7 +22,8 @@ dt_status dt_json_save(const json_t *json, const char *path, dt_error *err); /* 
 dt_status dt_json_int(const json_t *object, const char *key, int64_t *out, dt_error *err);
 dt_status dt_json_real(const json_t *object, const char *key, double *out, dt_error *err);
 dt_status dt_json_bool(const json_t *object, const char *key, bool *out, dt_error *err);
-dt_status dt_json_string(const json_t *object, const char *key, const char **out, dt_error *err); /* borrowed */
+dt_status dt_json_string(const json_t *object, const char *key, const char **out,
+                         dt_error *err); /* borrowed */
 
 /* The value, or NULL when absent or null. */
 json_t *dt_json_get(const json_t *object, const char *key);

@@ -25,7 +25,8 @@ void dt_pool_barrier(dt_pool *pool); /* only inside fn, by every thread */
 int dt_usable_cores(void);
 
 /* The part of [0, count) that `thread` owns, in multiples of `grain`; static, so a core meets the same data. */
-static inline void dt_share(int64_t count, int64_t grain, int thread, int threads, int64_t *begin, int64_t *end)
+static inline void dt_share(int64_t count, int64_t grain, int thread, int threads, int64_t *begin,
+                            int64_t *end)
 {
     int64_t grains = (count + grain - 1) / grain;
     *begin = grains * thread / threads * grain;

@@ -14,7 +14,7 @@ typedef struct dt_rng {
 } dt_rng;
 
 void dt_rng_block(const dt_rng *rng, uint64_t index, uint32_t out[4]);
-double dt_rng_uniform(const dt_rng *rng, uint64_t index);                      /* [0, 1), 53 bits */
-void dt_rng_normal(const dt_rng *rng, uint64_t first, float *out, int64_t n);  /* Box-Muller, f64 inside */
+double dt_rng_uniform(const dt_rng *rng, uint64_t index);                     /* [0, 1), 53 bits */
+void dt_rng_normal(const dt_rng *rng, uint64_t first, float *out, int64_t n); /* Box-Muller, f64 inside */
 
 #endif
