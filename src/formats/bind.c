@@ -1,0 +1,276 @@
+/*
+ * bind.c - ties a mapping's external tensors to stored ones, and accounts for every stored tensor.
+ *
+ * Nothing is loaded silently wrong: what a file has is used, is an equal copy, falls under a named rule, or is an
+ * error; what the model needs is there in the shape that its configuration makes, or the error names both.
+ */
+#include "base/text.h"
+#include "formats/open.h"
+#include "models/build.h"
+
+#include <inttypes.h>
+#include <stdarg.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+enum { NAME_BYTES = 512, COMPARE_BYTES = 1 << 20 };
+
+const char *dt_open_path(dt_checkpoint *c, const char *folder, const char *name)
+{
+    size_t n = strlen(folder);
+    return dt_arena_printf(c->arena, "%s%s%s", folder, n && folder[n - 1] == '/' ? "" : "/", name);
+}
+
+void dt_open_fact(dt_checkpoint *c, const char *key, int64_t value)
+{
+    if (c->fact_count < DT_FACT_LIMIT)
+        c->fact[c->fact_count++] = (dt_fact){key, value};
+}
+
+void dt_open_problem(dt_checkpoint *c, const char *format, ...)
+{
+    char text[512];
+    va_list list;
+    va_start(list, format);
+    vsnprintf(text, sizeof text, format, list);
+    va_end(list);
+    const char *copy = c->problem_count < DT_PROBLEM_LIMIT ? dt_arena_text(c->arena, text) : NULL;
+    if (copy)
+        c->problem[c->problem_count++] = copy;
+}
+
+dt_status dt_open_parameters(dt_checkpoint *c, dt_error *err)
+{
+    const dt_param_spec *spec = NULL;
+    int count = 0;
+    dt_config_derive(&c->config);
+    DT_TRY(dt_config_check(&c->config, err), err, "while checking %s", c->config_file);
+    DT_PASS(dt_model_parameters(&c->config, c->arena, &spec, &count, err));
+    return dt_mapping_create(&c->mapping, c->arena, spec, count, err);
+}
+
+/* ---- shapes that contradict the configuration ---- */
+
+/* Say in the maker's words which keys make `size`: one key, twice one, or the product of two. */
+static void explain_size(const dt_checkpoint *c, int64_t size, char *out, size_t bytes)
+{
+    out[0] = 0;
+    for (int i = 0; i < c->fact_count; i++)
+        if (c->fact[i].value == size) {
+            snprintf(out, bytes, " (\"%s\" is %" PRId64 ")", c->fact[i].key, size);
+            return;
+        }
+    for (int i = 0; i < c->fact_count; i++)
+        for (int j = 0; j < c->fact_count; j++) {
+            int64_t a = c->fact[i].value, b = c->fact[j].value, product;
+            if (i == j || a < 2 || b < 2 || __builtin_mul_overflow(a, b, &product) || product != size)
+                continue;
+            snprintf(out, bytes, " (\"%s\" is %" PRId64 ", \"%s\" is %" PRId64 ")", c->fact[i].key, a,
+                     c->fact[j].key, b);
+            return;
+        }
+    for (int i = 0; i < c->fact_count; i++)
+        if (c->fact[i].value * 2 == size)
+            snprintf(out, bytes, " (\"%s\" is %" PRId64 ")", c->fact[i].key, c->fact[i].value);
+}
+
+static dt_status wrong_shape(const dt_checkpoint *c, const dt_external *e, const dt_stored_tensor *s,
+                             dt_error *err)
+{
+    char why[256] = "";
+    for (int i = 0; i < e->shape.rank && i < s->shape.rank && !why[0]; i++)
+        if (e->shape.dim[i] != s->shape.dim[i])
+            explain_size(c, e->shape.dim[i], why, sizeof why);
+    dt_fail(err, DT_MISMATCH, "tensor \"%s\" is %s, but %s makes it %s%s", s->name,
+            dt_shape_print(&s->shape).text, c->config_file, dt_shape_print(&e->shape).text, why);
+    if (s->box_count)
+        dt_error_while(err, "while comparing %s with %s", s->box[0].file, c->config_file);
+    return DT_MISMATCH;
+}
+
+dt_status dt_open_bind(dt_checkpoint *c, int external, const dt_stored_tensor *s, dt_error *err)
+{
+    dt_external *e = dt_mapping_external_at(c->mapping, external);
+    if (s->unsupported)
+        return dt_fail(err, DT_UNSUPPORTED, "tensor \"%s\" is stored as %s, which drivetrain cannot read",
+                       s->name, s->unsupported);
+    if (!dt_shape_equal(&e->shape, &s->shape))
+        return wrong_shape(c, e, s, err);
+    if (!dt_dtype_is_float(s->dtype) && s->dtype != DT_Q8_0)
+        return dt_fail(err, DT_UNSUPPORTED, "tensor \"%s\" is stored as %s, expected a floating-point type",
+                       s->name, dt_dtype_name(s->dtype));
+    e->stored = s;
+    return DT_OK;
+}
+
+/* How many layers the configuration has, in its own words: most missing and extra tensors come from that. */
+static void explain_layers(const dt_checkpoint *c, char *out, size_t bytes)
+{
+    size_t used = 0;
+    out[0] = 0;
+    for (int i = 0; i < c->fact_count && used < bytes; i++)
+        if (strstr(c->fact[i].key, "layer"))
+            used += (size_t)snprintf(out + used, bytes - used, "%s\"%s\" is %" PRId64, used ? ", " : "; ",
+                                     c->fact[i].key, c->fact[i].value);
+}
+
+dt_status dt_open_missing(dt_checkpoint *c, int external, dt_error *err)
+{
+    char layers[256];
+    const dt_external *e = dt_mapping_external_at(c->mapping, external);
+    explain_layers(c, layers, sizeof layers);
+    dt_fail(err, DT_NOT_FOUND, "tensor \"%s\" %s is missing: %s asks for it, no file has it%s", e->name,
+            dt_shape_print(&e->shape).text, c->config_file, layers);
+    dt_error_try(err, "drivetrain inspect %s --tensors", c->path);
+    return DT_NOT_FOUND;
+}
+
+/* ---- equal copies ---- */
+
+static bool same_place(const dt_stored_tensor *a, const dt_stored_tensor *b)
+{
+    return a->box_count == 1 && b->box_count == 1 && a->box[0].data == b->box[0].data &&
+           memcmp(a->box[0].stride, b->box[0].stride, sizeof(int64_t) * (size_t)a->shape.rank) == 0;
+}
+
+dt_status dt_stored_same(const dt_stored_tensor *a, const dt_stored_tensor *b, bool *same, dt_error *err)
+{
+    *same =
+        a->dtype == b->dtype && dt_shape_equal(&a->shape, &b->shape) && !a->unsupported && !b->unsupported;
+    if (!*same || same_place(a, b) || dt_stored_bytes(a) == 0)
+        return DT_OK;
+    int64_t rows = a->shape.rank ? a->shape.dim[0] : 1;
+    size_t row_bytes = dt_stored_bytes(a) / (size_t)rows;
+    int64_t chunk = row_bytes < COMPARE_BYTES ? (int64_t)(COMPARE_BYTES / row_bytes) : 1;
+    char *buffer = malloc(2 * row_bytes * (size_t)chunk);
+    dt_status status =
+        buffer ? DT_OK : dt_fail_memory(err, 2 * row_bytes * (size_t)chunk, "comparing tensors");
+    for (int64_t row = 0; status == DT_OK && *same && row < rows; row += chunk) {
+        dt_stored_region region = {.shape = a->shape};
+        int64_t n = rows - row < chunk ? rows - row : chunk;
+        char *other = buffer + row_bytes * (size_t)chunk;
+        region.offset[0] = row;
+        region.shape.dim[0] = n;
+        const dt_stored_region *part = a->shape.rank ? &region : NULL;
+        status = dt_stored_read(a, part, a->dtype, buffer, NULL, err);
+        if (status == DT_OK)
+            status = dt_stored_read(b, part, b->dtype, other, NULL, err);
+        *same = status == DT_OK && memcmp(buffer, other, row_bytes * (size_t)n) == 0;
+    }
+    free(buffer);
+    return status;
+}
+
+/* ---- by name ---- */
+
+static const dt_stored_tensor *find_either(const dt_checkpoint *c, const dt_name_table *t, const char *name)
+{
+    const dt_stored_tensor *s = dt_stored_set_find(c->set, name);
+    size_t n = strlen(t->prefix);
+    return !s && n && strncmp(name, t->prefix, n) == 0 ? dt_stored_set_find(c->set, name + n) : s;
+}
+
+const dt_stored_tensor *dt_open_find(const dt_checkpoint *c, const dt_name_table *t, const char *name)
+{
+    const dt_stored_tensor *s = find_either(c, t, name);
+    for (int i = 0; i < t->copy_count && !s; i++)
+        if (strcmp(t->copy[i].of, name) == 0)
+            s = find_either(c, t, t->copy[i].name);
+    return s;
+}
+
+typedef struct bound {
+    const dt_stored_tensor *stored;
+    int external;
+} bound;
+
+static int by_address(const void *a, const void *b)
+{
+    uintptr_t x = (uintptr_t)((const bound *)a)->stored, y = (uintptr_t)((const bound *)b)->stored;
+    return (x > y) - (x < y);
+}
+
+static dt_status unknown_tensor(const dt_checkpoint *c, const dt_stored_tensor *s, dt_error *err)
+{
+    char layers[256];
+    explain_layers(c, layers, sizeof layers);
+    dt_fail(err, DT_FORMAT, "tensor \"%s\" %s has no place in the %s that %s describes%s", s->name,
+            dt_shape_print(&s->shape).text, c->config.family, c->config_file, layers);
+    if (s->box_count)
+        dt_error_while(err, "while accounting for the tensors of %s", s->box[0].file);
+    return DT_FORMAT;
+}
+
+/* `s` repeats `of` when the table says so; then they must be equal. */
+static dt_status try_copies(dt_checkpoint *c, const dt_name_table *t, const char *name,
+                            const dt_stored_tensor *s, dt_fate *fate, dt_error *err)
+{
+    for (int i = 0; i < t->copy_count; i++) {
+        bool same = false;
+        int external =
+            strcmp(t->copy[i].name, name) == 0 ? dt_mapping_find_external(c->mapping, t->copy[i].of) : -1;
+        if (external < 0)
+            continue;
+        const dt_stored_tensor *of = dt_mapping_external_at(c->mapping, external)->stored;
+        DT_PASS(dt_stored_same(s, of, &same, err));
+        if (!same)
+            return dt_fail(err, DT_MISMATCH, "tensors \"%s\" and \"%s\" must be equal and are not", s->name,
+                           of->name);
+        *fate = (dt_fate){external, dt_arena_printf(c->arena, "copy of %s", of->name)};
+        return fate->rule ? DT_OK : dt_fail_memory(err, 64, "a rule");
+    }
+    return DT_OK;
+}
+
+static dt_status decide_fate(dt_checkpoint *c, const dt_name_table *t, const char *add_prefix,
+                             const dt_stored_tensor *s, dt_fate *fate, dt_error *err)
+{
+    char full[NAME_BYTES];
+    const char *name = dt_starts_with(s->name, add_prefix) ? s->name + strlen(add_prefix) : s->name;
+    bool prefixed = t->prefix[0] && !dt_starts_with(name, t->prefix);
+    snprintf(full, sizeof full, "%s%s", t->prefix, name);
+    DT_PASS(try_copies(c, t, name, s, fate, err));
+    if (fate->external < 0 && prefixed)
+        DT_PASS(try_copies(c, t, full, s, fate, err));
+    for (int i = 0; i < t->skip_count && fate->external < 0 && !fate->rule; i++)
+        if (dt_names_fit(t->skip[i].pattern, name) || (prefixed && dt_names_fit(t->skip[i].pattern, full)))
+            fate->rule = t->skip[i].rule;
+    return fate->external >= 0 || fate->rule ? DT_OK : unknown_tensor(c, s, err);
+}
+
+static dt_status account(dt_checkpoint *c, const dt_name_table *t, const char *add_prefix, const bound *list,
+                         size_t bound_count, dt_error *err)
+{
+    size_t count = dt_stored_set_count(c->set);
+    c->fate = DT_NEW_ARRAY(c->arena, dt_fate, count + 1);
+    if (!c->fate)
+        return dt_fail_memory(err, sizeof *c->fate * count, "the list of tensors");
+    for (size_t i = 0; i < count; i++) {
+        bound key = {dt_stored_set_at(c->set, i), -1};
+        const bound *hit = bsearch(&key, list, bound_count, sizeof *list, by_address);
+        c->fate[i].external = hit ? hit->external : -1;
+        if (!hit)
+            DT_PASS(decide_fate(c, t, add_prefix, key.stored, &c->fate[i], err));
+    }
+    return DT_OK;
+}
+
+dt_status dt_open_bind_names(dt_checkpoint *c, const dt_name_table *t, const char *add_prefix, dt_error *err)
+{
+    int count = dt_mapping_external_count(c->mapping);
+    bound *list = DT_NEW_ARRAY(c->arena, bound, count + 1);
+    if (!list)
+        return dt_fail_memory(err, sizeof *list * (size_t)count, "the list of tensors");
+    for (int i = 0; i < count; i++) {
+        char name[NAME_BYTES];
+        snprintf(name, sizeof name, "%s%s", add_prefix, dt_mapping_external_at(c->mapping, i)->name);
+        const dt_stored_tensor *s = dt_open_find(c, t, name);
+        if (!s)
+            return dt_open_missing(c, i, err);
+        DT_PASS(dt_open_bind(c, i, s, err));
+        list[i] = (bound){s, i};
+    }
+    qsort(list, (size_t)count, sizeof *list, by_address);
+    return account(c, t, add_prefix, list, (size_t)count, err);
+}

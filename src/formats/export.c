@@ -1,0 +1,210 @@
+/*
+ * export.c - streams a checkpoint's tensors into safetensors files of another naming.
+ *
+ * A writer (hf/write.c, megatron/state.c) plans: target mapping, types, files. Here each target tensor is assembled
+ * from canonical blocks a few MiB at a time, so memory does not grow with the model.
+ */
+#include "base/output.h"
+#include "formats/open.h"
+#include "formats/safetensors/safetensors.h"
+
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+enum { CHUNK_BYTES = 8 << 20, PATH_BYTES = 4096 };
+
+static dt_dtype wider(dt_dtype a, dt_dtype b)
+{
+    return a == b || b == DT_DTYPE_COUNT ? a : a == DT_DTYPE_COUNT ? b : DT_F32;
+}
+
+dt_status dt_export_types(const dt_checkpoint *from, const dt_mapping *to, const dt_export_options *options,
+                          dt_arena *arena, const dt_dtype **out, dt_error *err)
+{
+    int count = dt_mapping_external_count(to);
+    dt_dtype *type = DT_NEW_ARRAY(arena, dt_dtype, count + 1);
+    if (!type)
+        return dt_fail_memory(err, sizeof *type * (size_t)count, "the tensors' types");
+    for (int i = 0; i < count; i++)
+        type[i] = options->cast ? options->dtype : DT_DTYPE_COUNT;
+    for (int i = 0; i < dt_mapping_count(to) && !options->cast; i++) {
+        const dt_canonical *c = dt_mapping_at(to, i);
+        int source;
+        DT_PASS(dt_mapping_get(from->mapping, c->spec->name, &source, err));
+        dt_dtype stored = dt_mapping_stored_type(from->mapping, source);
+        for (int k = c->first; k < c->first + c->count; k++) {
+            int external = dt_mapping_piece_at(to, k)->external;
+            type[external] = wider(type[external], stored);
+        }
+    }
+    *out = type;
+    return DT_OK;
+}
+
+static uint64_t row_bytes(dt_dtype type, int64_t cols)
+{
+    return (uint64_t)(cols / dt_dtype_block_elements(type) * dt_dtype_block_bytes(type));
+}
+
+uint64_t dt_export_bytes(const dt_mapping *to, const dt_dtype *types, int external)
+{
+    int64_t rows, cols;
+    dt_external_rows(dt_mapping_external_at(to, external), &rows, &cols);
+    return (uint64_t)rows * row_bytes(types[external], cols);
+}
+
+uint64_t dt_export_total(const dt_export_plan *plan)
+{
+    uint64_t total = 0;
+    for (int i = 0; i < plan->entry_count; i++)
+        total += dt_export_bytes(plan->mapping, plan->dtype, plan->entry[i].external);
+    return total;
+}
+
+/* Blocks of the source's canonical tensors; rows that it does not have (padding) are zero. */
+static dt_status read_source(void *user, const dt_canonical *wanted, const dt_block *b, const dt_target *t,
+                             dt_error *err)
+{
+    const dt_checkpoint *from = user;
+    int index;
+    DT_PASS(dt_mapping_get(from->mapping, wanted->spec->name, &index, err));
+    const dt_canonical *have = dt_mapping_at(from->mapping, index);
+    dt_block part = *b;
+    if (b->row + b->rows > have->rows)
+        part.rows = have->rows > b->row ? have->rows - b->row : 0;
+    if (wanted->cols != have->cols)
+        return dt_fail(err, DT_MISMATCH, "tensor \"%s\" has another width in the output", wanted->spec->name);
+    if (part.rows < b->rows) /* padding comes after all real rows: whole rows of the target */
+        for (int64_t i = part.rows; i < b->rows; i++)
+            for (int64_t j = 0; j < b->cols; j++)
+                memset((char *)t->out +
+                           (i * t->row_stride + j * t->col_stride) * dt_dtype_block_bytes(t->dtype),
+                       0, (size_t)dt_dtype_block_bytes(t->dtype));
+    return part.rows ? dt_mapping_read(from->mapping, index, &part, t, err) : DT_OK;
+}
+
+/* What one export run carries along. */
+typedef struct export_run {
+    const dt_checkpoint *from;
+    const dt_export_plan *plan;
+    const dt_export_options *options;
+    uint64_t done, total;
+    void *buffer;
+    size_t buffer_bytes;
+} export_run;
+
+static dt_status make_room(export_run *run, size_t bytes, dt_error *err)
+{
+    if (bytes <= run->buffer_bytes)
+        return DT_OK;
+    void *larger = realloc(run->buffer, bytes);
+    if (!larger)
+        return dt_fail_memory(err, bytes, "a part of a tensor");
+    run->buffer = larger;
+    run->buffer_bytes = bytes;
+    return DT_OK;
+}
+
+static void drop_source(const export_run *run, const dt_external *e)
+{
+    int index = dt_mapping_find(run->from->mapping, e->canonical);
+    if (index >= 0)
+        dt_mapping_drop(run->from->mapping, index);
+}
+
+static dt_status write_tensor(export_run *run, dt_safetensors_writer *writer, size_t index, int external,
+                              dt_error *err)
+{
+    const dt_external *e = dt_mapping_external_at(run->plan->mapping, external);
+    dt_canonical_source source = {read_source, (void *)run->from};
+    dt_dtype type = run->plan->dtype[external];
+    int64_t rows, cols;
+    dt_external_rows(e, &rows, &cols);
+    size_t row = (size_t)row_bytes(type, cols);
+    int64_t chunk = row < CHUNK_BYTES ? (int64_t)(CHUNK_BYTES / (row ? row : 1)) : 1;
+    for (int64_t first = 0; first < rows; first += chunk) {
+        int64_t n = rows - first < chunk ? rows - first : chunk;
+        DT_PASS(make_room(run, row * (size_t)n, err));
+        DT_PASS(dt_mapping_assemble(run->plan->mapping, external, first, n, &source, type, run->buffer, err));
+        DT_PASS(dt_safetensors_write(writer, index, run->buffer, row * (size_t)n, err));
+        run->done += row * (size_t)n;
+        if (run->options->progress && !run->options->progress(run->options->user, run->done, run->total))
+            return dt_fail(err, DT_CANCELLED, "stopped after %llu of %llu bytes",
+                           (unsigned long long)run->done, (unsigned long long)run->total);
+    }
+    drop_source(run, e);
+    return DT_OK;
+}
+
+static dt_status write_file(export_run *run, const char *path, const dt_export_file *file, dt_error *err)
+{
+    const dt_export_plan *plan = run->plan;
+    dt_safetensors_writer *writer = NULL;
+    dt_safetensors_entry *list = calloc((size_t)file->count + 1, sizeof *list);
+    dt_status status =
+        list ? DT_OK : dt_fail_memory(err, sizeof *list * (size_t)file->count, "a file's tensors");
+    for (int i = 0; list && i < file->count; i++) {
+        const dt_export_entry *entry = &plan->entry[file->first + i];
+        list[i] = (dt_safetensors_entry){entry->name, plan->dtype[entry->external],
+                                         dt_mapping_external_at(plan->mapping, entry->external)->shape};
+    }
+    if (status == DT_OK)
+        status = dt_safetensors_create(&writer, path, true, list, (size_t)file->count, plan->notes,
+                                       plan->note_count, err);
+    free(list);
+    for (int i = 0; status == DT_OK && i < file->count; i++) {
+        size_t index = dt_safetensors_order(writer, (size_t)i);
+        status = write_tensor(run, writer, index, plan->entry[(size_t)file->first + index].external, err);
+    }
+    if (status == DT_OK)
+        return dt_safetensors_commit(writer, err);
+    dt_safetensors_discard(writer);
+    return status;
+}
+
+dt_status dt_export_tensors(const dt_checkpoint *from, const char *folder, const dt_export_plan *plan,
+                            const dt_export_options *options, dt_export_result *result, dt_error *err)
+{
+    export_run run = {.from = from, .plan = plan, .options = options, .total = dt_export_total(plan)};
+    dt_status status = DT_OK;
+    for (int i = 0; status == DT_OK && i < plan->file_count; i++) {
+        char path[PATH_BYTES];
+        if (snprintf(path, sizeof path, "%s/%s", folder, plan->file[i].name) >= PATH_BYTES)
+            status = dt_fail(err, DT_INVALID, "the path %s is too long", folder);
+        else if ((status = write_file(&run, path, &plan->file[i], err)) != DT_OK)
+            dt_error_while(err, "while writing %s", plan->file[i].name);
+    }
+    free(run.buffer);
+    result->tensors += plan->entry_count;
+    result->files += plan->file_count;
+    result->bytes += run.done;
+    return status;
+}
+
+dt_status dt_export_tokenizer(const dt_checkpoint *from, const char *folder, dt_export_result *result,
+                              dt_error *err)
+{
+    static const char *const names[] = {
+        "tokenizer.json",
+        "tokenizer_config.json",
+        "special_tokens_map.json",
+        "added_tokens.json",
+        "tokenizer.model",
+        "spiece.model",
+        "vocab.json",
+        "merges.txt",
+        "vocab.txt",
+        "chat_template.jinja",
+        "generation_config.json",
+    };
+    for (size_t i = 0; i < sizeof names / sizeof names[0]; i++) {
+        char source[PATH_BYTES], target[PATH_BYTES];
+        if (snprintf(source, sizeof source, "%s/%s", from->path, names[i]) >= PATH_BYTES ||
+            snprintf(target, sizeof target, "%s/%s", folder, names[i]) >= PATH_BYTES || !dt_is_file(source))
+            continue;
+        DT_TRY(dt_copy_file(source, target, err), err, "while copying %s", names[i]);
+        result->files++;
+    }
+    return DT_OK;
+}

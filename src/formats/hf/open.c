@@ -1,0 +1,162 @@
+/*
+ * open.c (hf) - opens a Hugging Face folder: configuration, weight files, and what ties them.
+ *
+ * Containers are read by safetensors/ and torch/; what keys mean is for families.c and the families' own files;
+ * binding and accounting is bind.c's.
+ */
+#include "base/json.h"
+#include "base/output.h"
+#include "base/text.h"
+#include "formats/hf/family.h"
+#include "formats/open.h"
+#include "formats/safetensors/safetensors.h"
+#include "formats/torch/torch.h"
+
+#include <stdio.h>
+#include <string.h>
+
+enum { CONFIG_LIMIT = 16 << 20, PATH_BYTES = 4096 };
+
+static dt_status read_bin_index(dt_stored_set *set, const char *path, dt_error *err);
+
+static dt_status read_bin(dt_stored_set *set, const char *path, dt_error *err)
+{
+    return dt_torch_read(set, path, "", err);
+}
+
+/* In transformers' own order of preference. */
+static const struct {
+    const char *name;
+    dt_status (*read)(dt_stored_set *set, const char *path, dt_error *err);
+} weights[] = {
+    {"model.safetensors", dt_safetensors_read},
+    {"model.safetensors.index.json", dt_safetensors_read_index},
+    {"pytorch_model.bin", read_bin},
+    {"pytorch_model.bin.index.json", read_bin_index},
+};
+
+enum { WEIGHT_FILES = sizeof weights / sizeof weights[0] };
+
+static bool has_file(const char *folder, const char *name)
+{
+    char path[PATH_BYTES];
+    return snprintf(path, sizeof path, "%s/%s", folder, name) < PATH_BYTES && dt_is_file(path);
+}
+
+bool dt_hf_detect(const char *path)
+{
+    bool found = false;
+    for (int i = 0; i < WEIGHT_FILES; i++)
+        found = found || has_file(path, weights[i].name);
+    return found && has_file(path, "config.json");
+}
+
+static dt_status read_weights(dt_checkpoint *c, dt_error *err)
+{
+    for (int i = 0; i < WEIGHT_FILES; i++)
+        if (has_file(c->path, weights[i].name)) {
+            const char *path = dt_open_path(c, c->path, weights[i].name);
+            if (!path)
+                return dt_fail_memory(err, PATH_BYTES, "a path");
+            DT_TRY(weights[i].read(c->set, path, err), err, "while reading %s", path);
+            return DT_OK;
+        }
+    return dt_fail(err, DT_NOT_FOUND, "%s has no model.safetensors, pytorch_model.bin or their index",
+                   c->path);
+}
+
+/* The shards of pytorch_model.bin.index.json, each once. */
+static dt_status read_bin_index(dt_stored_set *set, const char *path, dt_error *err)
+{
+    json_t *index = NULL, *done = json_object(), *value;
+    const char *name, *slash = strrchr(path, '/');
+    int folder = slash ? (int)(slash - path) : 0;
+    dt_status status = done ? DT_OK : dt_fail_memory(err, 64, "an index");
+    if (status == DT_OK)
+        status = dt_json_load(&index, path, CONFIG_LIMIT * 4, err);
+    json_t *map = dt_json_get(index, "weight_map");
+    if (status == DT_OK && !json_is_object(map))
+        status = dt_fail(err, DT_FORMAT, "%s has no object \"weight_map\"", path);
+    json_object_foreach(map, name, value)
+    {
+        const char *file = json_string_value(value);
+        char full[PATH_BYTES];
+        if (status != DT_OK || (file && json_object_get(done, file)))
+            continue;
+        if (!file || !file[0] || strchr(file, '/') || strcmp(file, "..") == 0 ||
+            snprintf(full, sizeof full, "%.*s/%s", folder, path, file) >= PATH_BYTES) {
+            status = dt_fail(err, DT_FORMAT, "%s: tensor \"%s\" lies in \"%s\", which is no file name", path,
+                             name, file ? file : "?");
+            continue;
+        }
+        status = read_bin(set, full, err);
+        if (status != DT_OK)
+            dt_error_while(err, "while reading %s", full);
+        else if (json_object_set_new(done, file, json_true()))
+            status = dt_fail_memory(err, 64, "an index");
+    }
+    json_decref(index);
+    json_decref(done);
+    return status;
+}
+
+/* ---- what the tensors say ---- */
+
+static dt_status gather_evidence(const dt_checkpoint *c, const dt_name_table *names, dt_hf_evidence *evidence,
+                                 dt_error *err)
+{
+    int64_t numbers[2];
+    int count;
+    const dt_name_row *embedding =
+        dt_names_row(names, "embedding.word_embeddings.weight", false, numbers, &count);
+    const dt_stored_tensor *table = dt_open_find(c, names, embedding->external[0]);
+    const dt_stored_tensor *head = dt_stored_set_find(c->set, "lm_head.weight");
+    bool same = true;
+    if (head && table && head != table)
+        DT_PASS(dt_stored_same(head, table, &same, err));
+    *evidence = (dt_hf_evidence){.head = !same};
+    for (size_t i = 0; i < dt_stored_set_count(c->set) && !evidence->decoder; i++)
+        evidence->decoder = dt_starts_with(dt_stored_set_at(c->set, i)->name, "decoder.block.");
+    return DT_OK;
+}
+
+static void note_facts(dt_checkpoint *c, const dt_hf_family *family)
+{
+    for (int i = 0; i < family->key_count; i++)
+        if (family->key[i].kind == DT_HF_INT)
+            dt_open_fact(c, family->key[i].key, *(int64_t *)((char *)&c->config + family->key[i].offset));
+}
+
+static dt_status open_with(dt_checkpoint *c, const json_t *json, const json_t *generation, dt_error *err)
+{
+    const dt_hf_family *family = NULL;
+    dt_hf_evidence evidence;
+    DT_PASS(dt_hf_family_of(json, &family, err));
+    DT_PASS(read_weights(c, err));
+    DT_PASS(gather_evidence(c, family->names, &evidence, err));
+    DT_TRY(dt_hf_read_config(family, json, generation, &evidence, &c->config, err), err, "while reading %s",
+           c->config_file);
+    note_facts(c, family);
+    DT_PASS(dt_open_parameters(c, err));
+    DT_PASS(dt_names_map(c->mapping, family->names, &c->config, err));
+    return dt_open_bind_names(c, family->names, "", err);
+}
+
+dt_status dt_hf_open(dt_checkpoint *c, const dt_open_options *options, dt_error *err)
+{
+    json_t *json = NULL, *generation = NULL;
+    const char *path = dt_open_path(c, c->path, "generation_config.json");
+    dt_status status = DT_OK;
+    c->config_file =
+        options->config ? dt_arena_text(c->arena, options->config) : dt_open_path(c, c->path, "config.json");
+    if (!path || !c->config_file)
+        return dt_fail_memory(err, PATH_BYTES, "a path");
+    DT_GO(status, dt_json_load(&json, c->config_file, CONFIG_LIMIT, err));
+    if (dt_is_file(path))
+        DT_GO(status, dt_json_load(&generation, path, CONFIG_LIMIT, err));
+    status = open_with(c, json, generation, err);
+done:
+    json_decref(json);
+    json_decref(generation);
+    return status;
+}

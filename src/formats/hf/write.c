@@ -1,0 +1,248 @@
+/*
+ * write.c (hf) - writes a Hugging Face folder: configuration, weights in shards, generation settings, tokenizer.
+ *
+ * Keys are the ones that transformers 4 and 5 both read. Which class holds a model is asked of the families: the
+ * model's own, or for Megatron's models the first that computes exactly the same.
+ */
+#include "base/json.h"
+#include "base/output.h"
+#include "base/text.h"
+#include "formats/hf/family.h"
+#include "formats/open.h"
+#include "models/build.h"
+
+#include <stdio.h>
+#include <string.h>
+
+enum { PATH_BYTES = 4096 };
+
+#define DEFAULT_SHARD_BYTES ((uint64_t)5 * 1000 * 1000 * 1000)
+
+/* ---- which class ---- */
+
+static dt_status refuse(const dt_model_config *c, const dt_hf_family *family, const char *key, dt_error *err)
+{
+    dt_fail(err, DT_UNSUPPORTED, "Hugging Face's %s cannot hold this %s: \"%s\" stands in the way",
+            family->architecture, c->family, key);
+    dt_error_try(err, "--to megatron-state, which holds every model");
+    return DT_UNSUPPORTED;
+}
+
+static dt_status choose_family(const dt_model_config *c, const dt_hf_family **out, dt_error *err)
+{
+    static const char *const gpt[] = {"llama", "gpt2"}, *const t5[] = {"t5", "umt5"};
+    const char *key = NULL;
+    if ((*out = dt_hf_family_find(c->family)))
+        return (*out)->holds(c, &key) ? DT_OK : refuse(c, *out, key, err);
+    bool is_t5 = strcmp(c->model_type, "t5") == 0;
+    for (int i = 0; i < 2; i++) {
+        *out = dt_hf_family_find((is_t5 ? t5 : gpt)[i]);
+        if ((*out)->holds(c, &key))
+            return DT_OK;
+    }
+    /* name what the nearest class lacks: learned positions make a GPT-2, a bias table a layer an umT5 */
+    bool second = is_t5 ? c->relative_bias_per_layer : c->position_embedding_type == DT_POSITION_LEARNED;
+    *out = dt_hf_family_find((is_t5 ? t5 : gpt)[second]);
+    (*out)->holds(c, &key);
+    return refuse(c, *out, key, err);
+}
+
+/* ---- config.json ---- */
+
+static int write_keys(const dt_hf_family *family, const dt_model_config *c, json_t *json)
+{
+    int failed = 0;
+    for (int i = 0; i < family->key_count; i++) {
+        const dt_hf_key *k = &family->key[i];
+        const void *field = (const char *)c + k->offset;
+        json_t *value = k->kind == DT_HF_INT    ? json_integer(*(const int64_t *)field)
+                        : k->kind == DT_HF_REAL ? json_real(*(const double *)field)
+                                                : json_boolean(*(const bool *)field);
+        failed |= json_object_set_new(json, k->key, value);
+    }
+    return failed;
+}
+
+static json_t *token_id(int64_t id)
+{
+    return id < 0 ? json_null() : json_integer(id);
+}
+
+static json_t *stop_ids(const dt_model_config *c)
+{
+    if (c->eos_count <= 1)
+        return c->eos_count ? json_integer(c->eos_token_ids[0]) : json_null();
+    json_t *list = json_array();
+    for (int i = 0; list && i < c->eos_count; i++)
+        json_array_append_new(list, json_integer(c->eos_token_ids[i]));
+    return list;
+}
+
+static int write_tokens(const dt_model_config *c, json_t *json)
+{
+    int failed = json_object_set_new(json, "eos_token_id", stop_ids(c));
+    failed |= json_object_set_new(json, "bos_token_id", token_id(c->bos_token_id));
+    failed |= json_object_set_new(json, "pad_token_id", token_id(c->pad_token_id));
+    if (strcmp(c->model_type, "t5") == 0)
+        failed |= json_object_set_new(json, "decoder_start_token_id", token_id(c->decoder_start_token_id));
+    return failed;
+}
+
+static const char *torch_type(dt_dtype type)
+{
+    return type == DT_BF16 ? "bfloat16" : type == DT_F16 ? "float16" : "float32";
+}
+
+static dt_status write_config(const dt_hf_family *family, const dt_model_config *c, dt_dtype type,
+                              const char *folder, dt_error *err)
+{
+    char path[PATH_BYTES];
+    json_t *json = json_object();
+    int failed = json_object_set_new(json, "model_type", json_string(family->model_type));
+    failed |= json_object_set_new(json, "architectures", json_pack("[s]", family->architecture));
+    failed |= json_object_set_new(json, "torch_dtype", json_string(torch_type(type)));
+    failed |= json_object_set_new(json, "tie_word_embeddings",
+                                  json_boolean(c->share_embeddings_and_output_weights));
+    failed |= write_keys(family, c, json);
+    failed |= write_tokens(c, json);
+    dt_status status = failed ? dt_fail_memory(err, 4096, "config.json") : family->write(c, json, err);
+    snprintf(path, sizeof path, "%s/config.json", folder);
+    if (status == DT_OK)
+        status = dt_json_save(json, path, err);
+    json_decref(json);
+    return status;
+}
+
+/* The source's own file has been copied where there was one: it may hold more than ids. */
+static dt_status write_generation(const dt_model_config *c, const char *folder, dt_export_result *result,
+                                  dt_error *err)
+{
+    char path[PATH_BYTES];
+    snprintf(path, sizeof path, "%s/generation_config.json", folder);
+    if (dt_is_file(path) || c->encoder_only)
+        return DT_OK;
+    json_t *json = json_object();
+    dt_status status = write_tokens(c, json) ? dt_fail_memory(err, 4096, "generation_config.json")
+                                             : dt_json_save(json, path, err);
+    json_decref(json);
+    result->files++;
+    return status;
+}
+
+/* ---- shards ---- */
+
+static dt_status list_entries(dt_arena *arena, dt_export_plan *plan, dt_error *err)
+{
+    int count = dt_mapping_external_count(plan->mapping);
+    dt_export_entry *entry = DT_NEW_ARRAY(arena, dt_export_entry, count + 1);
+    if (!entry)
+        return dt_fail_memory(err, sizeof *entry * (size_t)count, "the tensors to write");
+    for (int i = 0; i < count; i++)
+        entry[i] = (dt_export_entry){dt_mapping_external_at(plan->mapping, i)->name, i};
+    plan->entry = entry;
+    plan->entry_count = count;
+    return DT_OK;
+}
+
+/* How many entries from `first` on fit into one file; at least one. */
+static int fill_shard(const dt_export_plan *plan, int first, uint64_t limit)
+{
+    uint64_t bytes = 0;
+    int count = 0;
+    while (first + count < plan->entry_count) {
+        bytes += dt_export_bytes(plan->mapping, plan->dtype, plan->entry[first + count].external);
+        if (count && bytes > limit)
+            break;
+        count++;
+    }
+    return count;
+}
+
+static dt_status cut_shards(dt_arena *arena, uint64_t limit, dt_export_plan *plan, dt_error *err)
+{
+    int shards = 0;
+    for (int first = 0; first < plan->entry_count; first += fill_shard(plan, first, limit))
+        shards++;
+    dt_export_file *file = DT_NEW_ARRAY(arena, dt_export_file, shards + 1);
+    if (!file)
+        return dt_fail_memory(err, sizeof *file * (size_t)shards, "the list of shards");
+    for (int i = 0, first = 0; i < shards; first += file[i++].count) {
+        file[i] = (dt_export_file){"model.safetensors", first, fill_shard(plan, first, limit)};
+        if (shards > 1)
+            file[i].name = dt_arena_printf(arena, "model-%05d-of-%05d.safetensors", i + 1, shards);
+        if (!file[i].name)
+            return dt_fail_memory(err, 64, "a file's name");
+    }
+    plan->file = file;
+    plan->file_count = shards;
+    return DT_OK;
+}
+
+static dt_status write_index(const dt_export_plan *plan, const char *folder, dt_export_result *result,
+                             dt_error *err)
+{
+    char path[PATH_BYTES];
+    if (plan->file_count < 2)
+        return DT_OK;
+    json_t *map = json_object();
+    int failed = map == NULL;
+    for (int i = 0; i < plan->file_count; i++)
+        for (int k = plan->file[i].first; k < plan->file[i].first + plan->file[i].count; k++)
+            failed |= json_object_set_new(map, plan->entry[k].name, json_string(plan->file[i].name));
+    json_t *json = json_pack("{s:{s:I},s:o}", "metadata", "total_size", (json_int_t)dt_export_total(plan),
+                             "weight_map", map);
+    snprintf(path, sizeof path, "%s/model.safetensors.index.json", folder);
+    dt_status status =
+        failed || !json ? dt_fail_memory(err, 4096, "the shard index") : dt_json_save(json, path, err);
+    json_decref(json);
+    result->files++;
+    return status;
+}
+
+/* ---- the whole ---- */
+
+static dt_status plan_folder(const dt_checkpoint *from, const dt_hf_family *family, const dt_model_config *c,
+                             const dt_export_options *o, dt_arena *arena, dt_export_plan *plan, dt_error *err)
+{
+    static const char *const notes[] = {"format", "pt"};
+    const dt_param_spec *spec = NULL;
+    int count = 0;
+    DT_PASS(dt_model_parameters(c, arena, &spec, &count, err));
+    DT_PASS(dt_mapping_create(&plan->mapping, arena, spec, count, err));
+    DT_PASS(dt_names_map(plan->mapping, family->names, c, err));
+    DT_PASS(dt_export_types(from, plan->mapping, o, arena, &plan->dtype, err));
+    DT_PASS(list_entries(arena, plan, err));
+    plan->notes = notes;
+    plan->note_count = 1;
+    return cut_shards(arena, o->shard_bytes ? o->shard_bytes : DEFAULT_SHARD_BYTES, plan, err);
+}
+
+dt_status dt_hf_write(const dt_checkpoint *from, const char *path, const dt_export_options *o,
+                      dt_export_result *result, dt_error *err)
+{
+    dt_export_plan plan = {0};
+    dt_model_config config = from->config;
+    const dt_hf_family *family = NULL;
+    dt_output_folder *folder = NULL;
+    DT_PASS(choose_family(&config, &family, err));
+    dt_arena *arena = dt_arena_create();
+    dt_status status = arena ? DT_OK : dt_fail_memory(err, 4096, "an export");
+    if (status != DT_OK)
+        return status;
+    config.padded_vocab_size = config.vocab_size; /* Hugging Face keeps no padding rows */
+    DT_GO(status, plan_folder(from, family, &config, o, arena, &plan, err));
+    DT_GO(status, dt_output_folder_create(&folder, path, o->replace, err));
+    const char *into = dt_output_folder_path(folder);
+    DT_GO(status, dt_export_tensors(from, into, &plan, o, result, err));
+    DT_GO(status, write_index(&plan, into, result, err));
+    DT_GO(status, write_config(family, &config, plan.dtype[0], into, err));
+    result->files++;
+    DT_GO(status, dt_export_tokenizer(from, into, result, err));
+    DT_GO(status, write_generation(&config, into, result, err));
+    status = dt_output_folder_commit(folder, err);
+    folder = NULL;
+done:
+    dt_output_folder_discard(folder);
+    dt_arena_destroy(arena);
+    return status;
+}

@@ -1,0 +1,359 @@
+/*
+ * config.c (megatron) - Megatron's configuration as flat keys, read and written.
+ *
+ * The keys of config.def are the state format's own. A run's arguments and older releases say some things by other
+ * names or as switches (swiglu, untie_embeddings_and_output_weights); those are read here, never written.
+ */
+#include "base/json.h"
+#include "base/text.h"
+#include "formats/megatron/megatron.h"
+
+#include <math.h>
+#include <stdio.h>
+#include <string.h>
+
+#define COUNT(table) ((int)(sizeof(table) / sizeof((table)[0])))
+
+/* ---- values that are words ---- */
+
+typedef const char *(*word_of)(int value);
+
+static const char *normalization_word(int v)
+{
+    return dt_normalization_name((dt_normalization)v);
+}
+
+static const char *position_word(int v)
+{
+    return dt_position_embedding_name((dt_position_embedding)v);
+}
+
+static const char *rope_word(int v)
+{
+    return dt_rope_scaling_name((dt_rope_scaling)v);
+}
+
+static const char *activation_word(int v)
+{
+    return dt_activation_name((dt_activation)v);
+}
+
+/* Other spellings, of arguments, of NeMo and of functions' names. */
+static const struct {
+    const char *alias, *word;
+} aliases[] = {
+    {"erf_gelu", "gelu"},       {"openai_gelu", "fast_gelu"},
+    {"gelu_tanh", "fast_gelu"}, {"gelu_new", "fast_gelu"},
+    {"swish", "silu"},          {"relu2", "squared_relu"},
+    {"rmsnorm", "RMSNorm"},     {"layernorm", "LayerNorm"},
+    {"rms_norm", "RMSNorm"},    {"layer_norm", "LayerNorm"},
+};
+
+static dt_status read_word(const json_t *json, const char *key, word_of word, int *out, dt_error *err)
+{
+    const char *text = NULL, *names[32], *dot;
+    int count = 0;
+    DT_PASS(dt_json_string(json, key, &text, err));
+    if (!text)
+        return DT_OK;
+    if ((dot = strrchr(text, '.')))
+        text = dot + 1; /* "torch.nn.functional.silu" */
+    for (int i = 0; i < COUNT(aliases); i++)
+        if (strcmp(aliases[i].alias, text) == 0)
+            text = aliases[i].word;
+    for (; count < COUNT(names) && (names[count] = word(count)); count++)
+        if (strcmp(names[count], text) == 0) {
+            *out = count;
+            return DT_OK;
+        }
+    dt_text list = {0};
+    for (int i = 0; i < count; i++)
+        dt_text_printf(&list, "%s%s", i ? ", " : "", names[i]);
+    const char *near = dt_nearest(text, names, (size_t)count);
+    dt_fail(err, DT_UNSUPPORTED, "key \"%s\" is \"%s\"; drivetrain knows %s%s%s%s", key, text,
+            list.data ? list.data : "", near ? " (nearest: " : "", near ? near : "", near ? ")" : "");
+    dt_text_free(&list);
+    return DT_UNSUPPORTED;
+}
+
+#define READ_ENUM(type, word)                                                                                \
+    static dt_status read_##type(const json_t *json, const char *key, type *out, dt_error *err)              \
+    {                                                                                                        \
+        int value = (int)*out;                                                                               \
+        DT_PASS(read_word(json, key, word, &value, err));                                                    \
+        *out = (type)value;                                                                                  \
+        return DT_OK;                                                                                        \
+    }
+READ_ENUM(dt_normalization, normalization_word)
+READ_ENUM(dt_position_embedding, position_word)
+READ_ENUM(dt_rope_scaling, rope_word)
+READ_ENUM(dt_activation, activation_word)
+
+/* ---- what drivetrain does not compute yet ---- */
+
+static const char *const refused_switches[] = {
+    "multi_latent_attention",   "qk_l2_norm",
+    "attention_output_gate",    "apply_residual_connection_post_layernorm",
+    "rotary_percent_per_layer", "use_kitchen",
+};
+
+static const char *const refused_values[] = {
+    "num_moe_experts",
+    "num_experts",
+    "window_size",
+    "activation_func_clamp_value",
+    "heterogeneous_layers_config_path",
+    "softcap",
+    "mtp_num_layers",
+    "moe_shared_expert_intermediate_size",
+};
+
+static bool says_nothing(const json_t *value)
+{
+    return !value || json_is_null(value) || json_is_false(value) ||
+           (json_is_number(value) && json_number_value(value) == 0) ||
+           (json_is_array(value) && json_array_size(value) == 0);
+}
+
+static dt_status refuse_unknown_mathematics(const json_t *json, dt_error *err)
+{
+    const char *softmax = NULL;
+    for (int i = 0; i < COUNT(refused_switches); i++)
+        if (json_is_true(json_object_get(json, refused_switches[i])))
+            return dt_fail(err, DT_UNSUPPORTED, "key \"%s\" is true, which drivetrain does not compute yet",
+                           refused_switches[i]);
+    for (int i = 0; i < COUNT(refused_values); i++)
+        if (!says_nothing(json_object_get(json, refused_values[i])))
+            return dt_fail(err, DT_UNSUPPORTED, "key \"%s\" is set, which drivetrain does not compute yet",
+                           refused_values[i]);
+    if (json_is_string(json_object_get(json, "softmax_type")))
+        softmax = json_string_value(json_object_get(json, "softmax_type"));
+    if (softmax && strcmp(softmax, "vanilla") != 0)
+        return dt_fail(err, DT_UNSUPPORTED, "key \"softmax_type\" is \"%s\"; drivetrain computes vanilla",
+                       softmax);
+    return DT_OK;
+}
+
+/* ---- reading ---- */
+
+static dt_status read_rows(const json_t *json, dt_model_config *c, dt_error *err)
+{
+#define INT(field, key, initial, extension)        DT_PASS(dt_json_int(json, key, &c->field, err));
+#define REAL(field, key, initial, extension)       DT_PASS(dt_json_real(json, key, &c->field, err));
+#define BOOL(field, key, initial, extension)       DT_PASS(dt_json_bool(json, key, &c->field, err));
+#define ENUM(field, key, type, initial, extension) DT_PASS(read_##type(json, key, &c->field, err));
+#include <drivetrain/config.def>
+#undef INT
+#undef REAL
+#undef BOOL
+#undef ENUM
+    return DT_OK;
+}
+
+/* The names that a run's arguments have for the same things. */
+static dt_status read_argument_names(const json_t *json, dt_model_config *c, dt_error *err)
+{
+    bool untie = !c->share_embeddings_and_output_weights, grouped = true;
+    DT_PASS(dt_json_real(json, "norm_epsilon", &c->layernorm_epsilon, err));
+    DT_PASS(dt_json_bool(json, "apply_layernorm_1p", &c->layernorm_zero_centered_gamma, err));
+    DT_PASS(dt_json_bool(json, "untie_embeddings_and_output_weights", &untie, err));
+    c->share_embeddings_and_output_weights = !untie;
+    if (c->max_sequence_length <= 0)
+        DT_PASS(dt_json_int(json, "max_position_embeddings", &c->max_sequence_length, err));
+    if (c->max_sequence_length <= 0)
+        DT_PASS(dt_json_int(json, "seq_length", &c->max_sequence_length, err));
+    DT_PASS(dt_json_bool(json, "group_query_attention", &grouped, err));
+    if (!grouped)
+        c->num_query_groups = c->num_attention_heads; /* the argument's own default, 1, is then not used */
+    return DT_OK;
+}
+
+/*
+ * Activations as switches. Fused bias-gelu computes the tanh form, whatever the configuration says of gelu: that is
+ * how such models were trained.
+ */
+static dt_status read_activation_switches(const json_t *json, dt_model_config *c, dt_error *err)
+{
+    bool swiglu = false, squared = false, openai = false, quick = false, fused = false;
+    DT_PASS(dt_json_bool(json, "swiglu", &swiglu, err));
+    DT_PASS(dt_json_bool(json, "squared_relu", &squared, err));
+    DT_PASS(dt_json_bool(json, "openai_gelu", &openai, err));
+    DT_PASS(dt_json_bool(json, "quick_geglu", &quick, err));
+    DT_PASS(dt_json_bool(json, "bias_gelu_fusion", &fused, err));
+    DT_PASS(dt_json_bool(json, "bias_activation_fusion", &fused, err));
+    c->gated_linear_unit = c->gated_linear_unit || swiglu || quick;
+    if (swiglu)
+        c->activation_func = DT_ACT_SILU;
+    else if (quick)
+        c->activation_func = DT_ACT_QUICK_GELU;
+    else if (squared)
+        c->activation_func = DT_ACT_SQUARED_RELU;
+    else if (openai || (fused && c->activation_func == DT_ACT_GELU))
+        c->activation_func = DT_ACT_GELU_TANH;
+    return DT_OK;
+}
+
+static dt_status read_rope_switches(const json_t *json, dt_model_config *c, dt_error *err)
+{
+    static const char *const factors[] = {"seq_len_interpolation_factor",
+                                          "rotary_seq_len_interpolation_factor"};
+    bool scaled = false;
+    if (json_is_boolean(json_object_get(json, "rope_scaling")))
+        DT_PASS(dt_json_bool(json, "rope_scaling", &scaled, err));
+    DT_PASS(dt_json_bool(json, "use_rope_scaling", &scaled, err));
+    if (scaled && c->rope_scaling_type == DT_ROPE_PLAIN)
+        c->rope_scaling_type = DT_ROPE_LLAMA3;
+    for (int i = 0; i < COUNT(factors); i++) {
+        double factor = 0;
+        DT_PASS(dt_json_real(json, factors[i], &factor, err));
+        if (factor == 0 || factor == 1)
+            continue;
+        if (scaled)
+            return dt_fail(err, DT_UNSUPPORTED, "key \"%s\" together with rope scaling is not computed",
+                           factors[i]);
+        c->rope_scaling_type = DT_ROPE_LINEAR;
+        c->rope_scaling_factor = factor;
+    }
+    return DT_OK;
+}
+
+static dt_status read_stop_ids(const json_t *json, dt_model_config *c, dt_error *err)
+{
+    const json_t *value = dt_json_get(json, "eos_token_id");
+    size_t count = !value ? 0 : json_is_array(value) ? json_array_size(value) : 1;
+    if (count > DT_MAX_STOP_IDS)
+        return dt_fail(err, DT_LIMIT, "key \"eos_token_id\" lists %zu ids, at most %d are kept", count,
+                       DT_MAX_STOP_IDS);
+    for (size_t i = 0; i < count; i++) {
+        const json_t *id = json_is_array(value) ? json_array_get(value, i) : value;
+        if (!json_is_integer(id) || json_integer_value(id) < 0 || json_integer_value(id) > INT32_MAX)
+            return dt_fail(err, DT_FORMAT, "key \"eos_token_id\" holds something that is no token id");
+        c->eos_token_ids[c->eos_count++] = (int32_t)json_integer_value(id);
+    }
+    return DT_OK;
+}
+
+static dt_status read_identity(const json_t *json, bool t5, dt_model_config *c, dt_error *err)
+{
+    const char *type = NULL, *family = NULL, *version = NULL;
+    if (json_is_string(json_object_get(json, "model_type")))
+        type = json_string_value(json_object_get(json, "model_type"));
+    if (type && (strcmp(type, "gpt") == 0 || strcmp(type, "t5") == 0))
+        t5 = strcmp(type, "t5") == 0;
+    else if (type && !strchr(type, '.')) /* arguments hold "ModelType.encoder_or_decoder" for all */
+        return dt_fail(err, DT_UNSUPPORTED, "key \"model_type\" is \"%s\"; drivetrain reads gpt and t5",
+                       type);
+    snprintf(c->model_type, sizeof c->model_type, "%s", t5 ? "t5" : "gpt");
+    snprintf(c->family, sizeof c->family, "%s", t5 ? "megatron_t5" : "megatron_gpt");
+    DT_PASS(dt_json_string(json, "x_family", &family, err));
+    if (family)
+        snprintf(c->family, sizeof c->family, "%.31s", family);
+    DT_PASS(dt_json_string(json, "megatron_core", &version, err));
+    if (version)
+        snprintf(c->written_by, sizeof c->written_by, "megatron-core %.40s", version);
+    return DT_OK;
+}
+
+dt_status dt_megatron_read_config(const json_t *json, bool t5, dt_model_config *c, dt_error *err)
+{
+    dt_config_init(c);
+    if (!json_is_object(json))
+        return dt_fail(err, DT_FORMAT, "a configuration must be a JSON object");
+    DT_PASS(read_identity(json, t5, c, err));
+    DT_PASS(refuse_unknown_mathematics(json, err));
+    DT_PASS(read_rows(json, c, err));
+    DT_PASS(read_argument_names(json, c, err));
+    DT_PASS(read_activation_switches(json, c, err));
+    DT_PASS(read_rope_switches(json, c, err));
+    if (c->encoder_num_layers <= 0)
+        c->encoder_num_layers = c->num_layers;
+    if (c->vocab_size <= 0)
+        c->vocab_size = c->padded_vocab_size > 0 ? c->padded_vocab_size : 0;
+    return read_stop_ids(json, c, err);
+}
+
+/* ---- writing ---- */
+
+static int put_word(json_t *json, const char *key, const char *word)
+{
+    return json_object_set_new(json, key, word ? json_string(word) : json_null());
+}
+
+static int write_rows(const dt_model_config *c, const dt_model_config *plain, json_t *json)
+{
+    int failed = 0;
+#define DIFFERS(field, extension) (!(extension) || c->field != plain->field)
+#define INT(field, key, initial, extension)                                                                  \
+    if (DIFFERS(field, extension) && c->field != plain->field)                                               \
+        failed |= json_object_set_new(json, key, json_integer(c->field));
+#define REAL(field, key, initial, extension)                                                                 \
+    if (DIFFERS(field, extension))                                                                           \
+        failed |= json_object_set_new(json, key, json_real(c->field));
+#define BOOL(field, key, initial, extension)                                                                 \
+    if (DIFFERS(field, extension))                                                                           \
+        failed |= json_object_set_new(json, key, json_boolean(c->field));
+#define WORD_dt_normalization      dt_normalization_name
+#define WORD_dt_position_embedding dt_position_embedding_name
+#define WORD_dt_rope_scaling       dt_rope_scaling_name
+#define WORD_dt_activation         dt_activation_name
+#define ENUM(field, key, type, initial, extension)                                                           \
+    if (DIFFERS(field, extension))                                                                           \
+        failed |= put_word(json, key, WORD_##type(c->field));
+#include <drivetrain/config.def>
+#undef INT
+#undef REAL
+#undef BOOL
+#undef ENUM
+    return failed;
+}
+
+/* Rotary scaling that Megatron itself knows is told in its words. */
+static int write_rope(const dt_model_config *c, json_t *json)
+{
+    int failed = 0;
+    if (c->rope_scaling_type == DT_ROPE_PLAIN || c->rope_scaling_type == DT_ROPE_LINEAR)
+        json_object_del(json, "rope_scaling_factor");
+    if (c->rope_scaling_type == DT_ROPE_LINEAR) {
+        json_object_del(json, "x_rope_scaling_type");
+        failed |=
+            json_object_set_new(json, "seq_len_interpolation_factor", json_real(c->rope_scaling_factor));
+    } else if (c->rope_scaling_type == DT_ROPE_LLAMA3) {
+        json_object_del(json, "x_rope_scaling_type");
+        failed |= json_object_set_new(json, "rope_scaling", json_true());
+    }
+    return failed;
+}
+
+static int write_stop_ids(const dt_model_config *c, json_t *json)
+{
+    if (c->eos_count == 0)
+        return 0;
+    json_t *list = json_array();
+    for (int i = 0; i < c->eos_count; i++)
+        if (!list || json_array_append_new(list, json_integer(c->eos_token_ids[i])))
+            return -1;
+    if (c->eos_count > 1)
+        return json_object_set_new(json, "eos_token_id", list);
+    json_decref(list);
+    return json_object_set_new(json, "eos_token_id", json_integer(c->eos_token_ids[0]));
+}
+
+dt_status dt_megatron_write_config(const dt_model_config *c, json_t **out, dt_error *err)
+{
+    dt_model_config plain;
+    json_t *json = json_object();
+    int failed = json == NULL;
+    dt_config_init(&plain);
+    failed |= put_word(json, "model_type", c->model_type);
+    failed |= write_rows(c, &plain, json);
+    failed |= write_rope(c, json);
+    failed |= write_stop_ids(c, json);
+    if (c->softmax_scale == 1.0 / sqrt((double)c->kv_channels))
+        json_object_del(json, "softmax_scale");
+    if (!dt_starts_with(c->family, "megatron_"))
+        failed |= put_word(json, "x_family", c->family);
+    if (c->written_by[0] && dt_starts_with(c->written_by, "megatron-core "))
+        failed |= put_word(json, "megatron_core", c->written_by + strlen("megatron-core "));
+    *out = json;
+    return failed ? dt_fail_memory(err, 4096, "config.json") : DT_OK;
+}

@@ -1,0 +1,49 @@
+/*
+ * megatron.h - what the readers and writers of Megatron's files share.
+ */
+#ifndef DT_FORMATS_MEGATRON_H
+#define DT_FORMATS_MEGATRON_H
+
+#include "formats/open.h"
+
+#include <jansson.h>
+
+/*
+ * Read a flat configuration with Megatron's names: config.json of a state folder, a run's arguments, a NeMo
+ * configuration as JSON (config.c says which keys). `t5` is what the tensors say.
+ */
+dt_status dt_megatron_read_config(const json_t *json, bool t5, dt_model_config *config, dt_error *err);
+/* The same keys, written; extension keys only where they differ from the default. */
+dt_status dt_megatron_write_config(const dt_model_config *config, json_t **out, dt_error *err);
+/* Read `path`, and note its numbers as facts. */
+dt_status dt_megatron_load_config(dt_checkpoint *checkpoint, const char *path, dt_error *err);
+dt_status dt_megatron_use_config(dt_checkpoint *checkpoint, const json_t *json, dt_error *err);
+
+extern const dt_name_table dt_megatron_names; /* copies and skips; its rows are layout.c's */
+
+/* How names are spelled in a file. */
+typedef enum dt_megatron_spelling { DT_SPELL_TE, DT_SPELL_LOCAL } dt_megatron_spelling;
+
+/* The file's name of a canonical tensor. false: too long. */
+bool dt_megatron_spell(char *out, size_t bytes, const char *canonical, dt_megatron_spelling spelling);
+
+/* "decoder.layers.3.mlp.x": "decoder", 3, ".mlp.x". */
+typedef struct dt_megatron_layer {
+    int stack_bytes; /* of the stack's name at the start */
+    int64_t layer;
+    const char *rest;
+} dt_megatron_layer;
+bool dt_megatron_split_layer(const char *name, dt_megatron_layer *out); /* false: belongs to no layer */
+
+/*
+ * Expand the canonical parameters into the tensors of a file without ranks: each under whichever spelling and
+ * stacking (one a layer, or a leading layer axis; gated halves apart) `set` has. With set NULL: one a layer, under
+ * `spelling`. prefix goes before every name.
+ */
+dt_status dt_megatron_map(const dt_model_config *config, const dt_stored_set *set, const char *prefix,
+                          dt_megatron_spelling spelling, dt_mapping *mapping, dt_error *err);
+
+/* Do the tensors' names say T5 (cross attention), and not something that is not read yet? */
+dt_status dt_megatron_family(const dt_stored_set *set, bool *t5, dt_error *err);
+
+#endif

@@ -1,0 +1,193 @@
+/*
+ * names.c - expands a name table into the pieces of a mapping, and matches names against patterns.
+ *
+ * Every transform is one loop: groups of rows, each with up to three parts, part p of group g being `width` rows at
+ * `base + g * width` of one external tensor. A new transform is a case in describe().
+ */
+#include "formats/names.h"
+#include "base/text.h"
+
+#include <stdio.h>
+#include <string.h>
+
+enum { NAME_BYTES = 256 };
+
+/* One part of each group. */
+typedef struct row_part {
+    int tensor;          /* which of the row's external names */
+    int64_t base, width; /* rows there */
+} row_part;
+
+typedef struct row_plan {
+    int64_t groups;
+    int parts;
+    row_part part[DT_NAME_PARTS];
+    bool transposed;
+} row_plan;
+
+static row_plan one(int64_t rows, bool transposed)
+{
+    return (row_plan){.groups = 1, .parts = 1, .part = {{0, 0, rows}}, .transposed = transposed};
+}
+
+static row_plan fused_qkv(const dt_model_config *c, bool transposed)
+{
+    int64_t A = c->num_attention_heads, K = c->num_query_groups, D = c->kv_channels;
+    return (row_plan){.groups = K,
+                      .parts = 3,
+                      .part = {{0, 0, A / K * D}, {0, A * D, D}, {0, (A + K) * D, D}},
+                      .transposed = transposed};
+}
+
+static row_plan describe(dt_transform transform, const dt_canonical *to, const dt_model_config *c)
+{
+    int64_t A = c->num_attention_heads, K = c->num_query_groups, D = c->kv_channels;
+    switch (transform) {
+    case DT_MAP_vocab:
+        return one(c->vocab_size < to->rows ? c->vocab_size : to->rows, false);
+    case DT_MAP_transpose:
+        return one(to->rows, true);
+    case DT_MAP_qkv:
+        return (row_plan){.groups = K, .parts = 3, .part = {{0, 0, A / K * D}, {1, 0, D}, {2, 0, D}}};
+    case DT_MAP_kv:
+        return (row_plan){.groups = A, .parts = 2, .part = {{0, 0, D}, {1, 0, D}}};
+    case DT_MAP_join:
+        return (row_plan){.groups = 1, .parts = 2, .part = {{0, 0, to->rows / 2}, {1, 0, to->rows / 2}}};
+    case DT_MAP_fused_qkv:
+        return fused_qkv(c, false);
+    case DT_MAP_fused_qkv_transposed:
+        return fused_qkv(c, true);
+    case DT_MAP_direct:
+        break;
+    }
+    return one(to->rows, false);
+}
+
+/* Rows that the plan takes from each external tensor together. */
+static void count_rows(const row_plan *plan, int64_t rows[DT_NAME_PARTS])
+{
+    for (int p = 0; p < plan->parts; p++)
+        rows[plan->part[p].tensor] += plan->groups * plan->part[p].width;
+}
+
+static dt_status add_externals(dt_mapping *m, const dt_canonical *to, const dt_name_row *row,
+                               const row_plan *plan, const int64_t *numbers, int count, int *index,
+                               dt_error *err)
+{
+    int64_t rows[DT_NAME_PARTS] = {0};
+    count_rows(plan, rows);
+    for (int i = 0; i < DT_NAME_PARTS && row->external[i]; i++) {
+        char name[NAME_BYTES];
+        dt_shape shape = {.rank = to->spec->rank, .dim = {rows[i], to->cols}};
+        if (plan->transposed)
+            shape = (dt_shape){.rank = 2, .dim = {to->cols, rows[i]}};
+        if (!dt_names_fill(name, sizeof name, row->external[i], numbers, count))
+            return dt_fail(err, DT_INTERNAL, "name pattern \"%s\" does not fit \"%s\"", row->external[i],
+                           to->spec->name);
+        DT_PASS(dt_mapping_add_external(m, name, &shape, shape.rank, &index[i], err));
+    }
+    return DT_OK;
+}
+
+static dt_status add_pieces(dt_mapping *m, const dt_canonical *to, const row_plan *plan, const int *index,
+                            dt_error *err)
+{
+    int64_t row = 0;
+    for (int64_t g = 0; g < plan->groups; g++)
+        for (int p = 0; p < plan->parts; p++) {
+            const row_part *part = &plan->part[p];
+            int64_t from = part->base + g * part->width;
+            dt_piece piece = {.external = index[part->tensor],
+                              .row = plan->transposed ? 0 : from,
+                              .col = plan->transposed ? from : 0,
+                              .to_row = row,
+                              .rows = part->width,
+                              .cols = to->cols,
+                              .transposed = plan->transposed};
+            DT_PASS(dt_mapping_add_piece(m, &piece, err));
+            row += part->width;
+        }
+    return DT_OK;
+}
+
+dt_status dt_names_map(dt_mapping *m, const dt_name_table *table, const dt_model_config *c, dt_error *err)
+{
+    for (int i = 0; i < dt_mapping_count(m); i++) {
+        int64_t numbers[2];
+        int count = 0, index[DT_NAME_PARTS] = {-1, -1, -1};
+        const dt_canonical *to = dt_mapping_next(m, err);
+        if (!to)
+            return DT_INTERNAL;
+        const dt_name_row *row = dt_names_row(table, to->spec->name, c->gated_linear_unit, numbers, &count);
+        if (!row)
+            return dt_fail(err, DT_UNSUPPORTED, "this format has no place for the tensor \"%s\"",
+                           to->spec->name);
+        row_plan plan = describe(row->transform, to, c);
+        DT_PASS(add_externals(m, to, row, &plan, numbers, count, index, err));
+        DT_PASS(add_pieces(m, to, &plan, index, err));
+    }
+    return dt_mapping_finish(m, err);
+}
+
+const dt_name_row *dt_names_row(const dt_name_table *table, const char *canonical, bool gated,
+                                int64_t *numbers, int *count)
+{
+    for (int i = 0; i < table->row_count; i++) {
+        const dt_name_row *row = &table->row[i];
+        if (row->when == (gated ? DT_WHEN_plain : DT_WHEN_gated))
+            continue;
+        if (dt_match_numbers(row->canonical, canonical, numbers, 2, count))
+            return row;
+    }
+    return NULL;
+}
+
+bool dt_names_fill(char *out, size_t bytes, const char *pattern, const int64_t *numbers, int count)
+{
+    size_t used = 0;
+    int next = 0;
+    while (*pattern) {
+        if (pattern[0] == '{' && pattern[1] == '}') {
+            if (next == count)
+                return false;
+            int n = snprintf(out + used, bytes - used, "%lld", (long long)numbers[next++]);
+            if (n < 0 || (size_t)n >= bytes - used)
+                return false;
+            used += (size_t)n;
+            pattern += 2;
+        } else {
+            if (used + 1 >= bytes)
+                return false;
+            out[used++] = *pattern++;
+        }
+    }
+    out[used] = 0;
+    return true;
+}
+
+/* Where a match may be taken up again: the last "*" seen, and the text it has swallowed so far. */
+bool dt_names_fit(const char *pattern, const char *name)
+{
+    const char *star = NULL, *resume = NULL;
+    while (*name) {
+        if (*pattern == '*') {
+            star = ++pattern;
+            resume = name;
+        } else if (pattern[0] == '{' && pattern[1] == '}' && *name >= '0' && *name <= '9') {
+            while (*name >= '0' && *name <= '9')
+                name++;
+            pattern += 2;
+        } else if (*pattern == *name && *pattern != '{') {
+            pattern++;
+            name++;
+        } else if (star) {
+            pattern = star;
+            name = ++resume;
+        } else {
+            return false;
+        }
+    }
+    while (*pattern == '*')
+        pattern++;
+    return *pattern == 0;
+}

@@ -1,0 +1,77 @@
+/*
+ * names.h - name tables: which of a maker's tensors each canonical one is made of, and by which transform.
+ *
+ * A table is data (hf/names_*.def): rows, optional copies and skip rules. dt_names_map expands it for one model
+ * into a mapping. In patterns "{}" is a layer number, the same ones on both sides; in skip rules "*" is anything.
+ */
+#ifndef DT_FORMATS_NAMES_H
+#define DT_FORMATS_NAMES_H
+
+#include "formats/mapping.h"
+
+#include <drivetrain/config.h>
+
+/*
+ * How a canonical tensor's rows are made of external ones. All but `vocab` permute whole rows, or rows of the
+ * transposed tensor; so each is undone exactly by reading the same pieces the other way.
+ */
+typedef enum dt_transform {
+    DT_MAP_direct,               /* the same tensor */
+    DT_MAP_vocab,                /* rows of the real vocabulary; canonical rows beyond are zero */
+    DT_MAP_transpose,            /* [out, in] is stored [in, out] */
+    DT_MAP_qkv,                  /* q, k, v → for each query group its q heads, k, v */
+    DT_MAP_kv,                   /* k, v → for each head k, v */
+    DT_MAP_join,                 /* gate, up → gate rows, then up rows */
+    DT_MAP_fused_qkv,            /* one tensor with rows q | k | v → as qkv */
+    DT_MAP_fused_qkv_transposed, /* the same, stored [in, out] */
+} dt_transform;
+
+typedef enum dt_when {
+    DT_WHEN_always,
+    DT_WHEN_gated,
+    DT_WHEN_plain
+} dt_when; /* plain: the MLP has no gate */
+
+enum { DT_NAME_PARTS = 3 };
+
+typedef struct dt_name_row {
+    dt_when when;
+    dt_transform transform;
+    const char *canonical;
+    const char *external[DT_NAME_PARTS];
+} dt_name_row;
+
+typedef struct dt_name_copy {
+    const char *name, *of; /* `name`, where a file has it, repeats `of`; either may stand for both */
+} dt_name_copy;
+
+typedef struct dt_name_skip {
+    const char *pattern, *rule;
+} dt_name_skip;
+
+typedef struct dt_name_table {
+    const char *prefix; /* files may leave it out; "" when there is none */
+    const dt_name_row *row;
+    int row_count;
+    const dt_name_copy *copy;
+    int copy_count;
+    const dt_name_skip *skip;
+    int skip_count;
+} dt_name_table;
+
+/*
+ * Add the pieces of every parameter to a fresh mapping, and finish it.
+ * Errors: DT_UNSUPPORTED names the canonical tensor that the table has no row for.
+ */
+dt_status dt_names_map(dt_mapping *mapping, const dt_name_table *table, const dt_model_config *config,
+                       dt_error *err);
+
+/* The row for a canonical name under this configuration, with the numbers in the name; NULL when there is none. */
+const dt_name_row *dt_names_row(const dt_name_table *table, const char *canonical, bool gated,
+                                int64_t *numbers, int *count);
+/* pattern with its "{}" replaced by numbers in order. false: does not fit. */
+bool dt_names_fill(char *out, size_t bytes, const char *pattern, const int64_t *numbers, int count);
+/* Does `name` fit a pattern of literal text, "*" and "{}"? */
+bool dt_names_fit(const char *pattern, const char *name);
+
+#endif

@@ -1,0 +1,146 @@
+/*
+ * open.h - an open checkpoint from the inside: what format readers fill and the public calls read.
+ *
+ * A format is a row of formats.def: detect, open, write. Its open() gathers stored tensors and the configuration,
+ * expands its names into a mapping, binds the external tensors to stored ones, and accounts for every stored tensor:
+ * used, skipped by a named rule, or an error. The helpers below are the parts that all of them share.
+ */
+#ifndef DT_FORMATS_OPEN_H
+#define DT_FORMATS_OPEN_H
+
+#include "formats/mapping.h"
+#include "formats/names.h"
+
+#include <drivetrain/checkpoint.h>
+
+#include <jansson.h>
+
+typedef struct dt_format {
+    const char *name, *description;
+    bool (*detect)(const char *path);
+    dt_status (*open)(dt_checkpoint *checkpoint, const dt_open_options *options, dt_error *err);
+    dt_status (*write)(const dt_checkpoint *checkpoint, const char *path, const dt_export_options *options,
+                       dt_export_result *result, dt_error *err); /* NULL: this format is only read */
+} dt_format;
+
+/* What became of a stored tensor: `external` (and so a canonical one), or a rule. */
+typedef struct dt_fate {
+    int external;     /* the external tensor that it is, or is a copy of; -1 */
+    const char *rule; /* why it is not read, or NULL */
+} dt_fate;
+
+/* A number in the maker's configuration, to name the key when a shape contradicts it. */
+typedef struct dt_fact {
+    const char *key;
+    int64_t value;
+} dt_fact;
+
+enum { DT_FACT_LIMIT = 48, DT_PROBLEM_LIMIT = 64 };
+
+/*
+ * One arena owns the strings and tables, the stored set the files and their tensors. Written while opening; then
+ * read-only, except for the problems that dt_checkpoint_check adds.
+ */
+struct dt_checkpoint {
+    dt_arena *arena;
+    const char *path;        /* as given */
+    const char *root;        /* the folder whose files are read; file names are told relative to it */
+    const char *config_file; /* where the configuration came from */
+    const dt_format *format;
+    const dt_log *log;
+    dt_stored_set *set;
+    dt_model_config config;
+    dt_mapping *mapping;
+    dt_fate *fate; /* of each stored tensor, in the set's order */
+    dt_fact fact[DT_FACT_LIMIT];
+    int fact_count;
+    const char *problem[DT_PROBLEM_LIMIT];
+    int problem_count;
+    int64_t iteration; /* -1 when unknown */
+    int64_t tensor_parallel, pipeline_parallel, virtual_pipeline, expert_parallel;
+};
+
+/* The functions of formats.def. */
+bool dt_hf_detect(const char *path);
+dt_status dt_hf_open(dt_checkpoint *checkpoint, const dt_open_options *options, dt_error *err);
+dt_status dt_hf_write(const dt_checkpoint *checkpoint, const char *path, const dt_export_options *options,
+                      dt_export_result *result, dt_error *err);
+bool dt_megatron_state_detect(const char *path);
+dt_status dt_megatron_state_open(dt_checkpoint *checkpoint, const dt_open_options *options, dt_error *err);
+dt_status dt_megatron_state_write(const dt_checkpoint *checkpoint, const char *path,
+                                  const dt_export_options *options, dt_export_result *result, dt_error *err);
+
+const dt_format *dt_format_row(int index);          /* NULL past the end */
+const dt_format *dt_format_named(const char *name); /* NULL when unknown */
+dt_status dt_format_unknown(const char *name, dt_error *err);
+/* The rule under which a stored object that is no tensor is skipped. */
+const char *dt_format_object_rule(const char *name);
+
+/* "PATH/NAME" in the checkpoint's arena; NULL when memory is short. */
+const char *dt_open_path(dt_checkpoint *checkpoint, const char *folder, const char *name);
+void dt_open_fact(dt_checkpoint *checkpoint, const char *key, int64_t value);
+void dt_open_problem(dt_checkpoint *checkpoint, const char *format, ...) DT_PRINTF(2, 3);
+
+/* Derive and check the configuration, list the model's parameters, start a mapping of them. */
+dt_status dt_open_parameters(dt_checkpoint *checkpoint, dt_error *err);
+
+/* Bind an external tensor to a stored one. Errors: DT_MISMATCH names the tensor, both shapes and the keys. */
+dt_status dt_open_bind(dt_checkpoint *checkpoint, int external, const dt_stored_tensor *stored,
+                       dt_error *err);
+/* DT_NOT_FOUND: an external tensor that no file has. */
+dt_status dt_open_missing(dt_checkpoint *checkpoint, int external, dt_error *err);
+
+/*
+ * Bind by name: each external tensor to the stored one of its name, of that name without the table's prefix, or to a
+ * copy of it; then account for the rest by the table's copies and skip rules. add_prefix goes before every
+ * external name in the files ("module."; "" for none).
+ * Errors: DT_NOT_FOUND missing, DT_MISMATCH shapes or unequal copies, DT_FORMAT a tensor with no place.
+ */
+dt_status dt_open_bind_names(dt_checkpoint *checkpoint, const dt_name_table *table, const char *add_prefix,
+                             dt_error *err);
+
+/* The stored tensor of a name, of the name without the table's prefix, or a copy of it; NULL. */
+const dt_stored_tensor *dt_open_find(const dt_checkpoint *checkpoint, const dt_name_table *table,
+                                     const char *name);
+
+/* Do two stored tensors hold the same values in the same type and shape? Reads both. */
+dt_status dt_stored_same(const dt_stored_tensor *a, const dt_stored_tensor *b, bool *same, dt_error *err);
+
+/* ---- writing (export.c) ---- */
+
+/* One tensor of the output: `name` holds external tensor `external` (a second name for it: a copy). */
+typedef struct dt_export_entry {
+    const char *name;
+    int external;
+} dt_export_entry;
+
+/* A file of the output. */
+typedef struct dt_export_file {
+    const char *name; /* in the output folder */
+    int first, count; /* of the plan's entries */
+} dt_export_file;
+
+typedef struct dt_export_plan {
+    dt_mapping *mapping;   /* for writing: externals unbound */
+    const dt_dtype *dtype; /* of each external tensor */
+    const dt_export_entry *entry;
+    int entry_count;
+    const dt_export_file *file;
+    int file_count;
+    const char *const *notes; /* safetensors metadata: key, value, … */
+    size_t note_count;
+} dt_export_plan;
+
+/* The type each external tensor is written in: `cast`, or as its canonical tensors are stored. */
+dt_status dt_export_types(const dt_checkpoint *from, const dt_mapping *to, const dt_export_options *options,
+                          dt_arena *arena, const dt_dtype **out, dt_error *err);
+uint64_t dt_export_bytes(const dt_mapping *to, const dt_dtype *types, int external);
+uint64_t dt_export_total(const dt_export_plan *plan);
+/* Write the plan's files as safetensors into a folder, streaming; adds to *result. */
+dt_status dt_export_tensors(const dt_checkpoint *from, const char *folder, const dt_export_plan *plan,
+                            const dt_export_options *options, dt_export_result *result, dt_error *err);
+/* Copy the tokenizer files that lie beside the model. */
+dt_status dt_export_tokenizer(const dt_checkpoint *from, const char *folder, dt_export_result *result,
+                              dt_error *err);
+
+#endif
