@@ -74,6 +74,7 @@ static double read_bandwidth(int threads)
 
 typedef struct measured {
     double prefill, decode; /* tokens a second */
+    double seconds;         /* of a whole round */
     uint64_t peak;
 } measured;
 
@@ -101,7 +102,7 @@ static dt_status measure(dt_model *model, const command_line *line, measured *ou
 {
     int64_t batch = int_of(line, "batch", 1), prompt = int_of(line, "prompt-tokens", 128);
     int rounds = (int)int_of(line, "rounds", 3);
-    double prefill[MAX_ROUNDS], decode[MAX_ROUNDS];
+    double prefill[MAX_ROUNDS], decode[MAX_ROUNDS], seconds[MAX_ROUNDS];
     dt_generate_options o = DT_GENERATE_OPTIONS_DEFAULT;
     dt_prompt *prompts = calloc((size_t)batch, sizeof *prompts);
     int32_t *ids = random_prompt(dt_model_get_config(model), prompt);
@@ -117,6 +118,7 @@ static dt_status measure(dt_model *model, const command_line *line, measured *ou
             break;
         dt_generation_timing t = dt_generation_timing_of(g);
         if (i >= 0) {
+            seconds[i] = t.prefill_seconds + t.decode_seconds;
             prefill[i] = (double)t.prefill_tokens / t.prefill_seconds;
             decode[i] = t.decode_seconds > 0 ? (double)t.decode_tokens / t.decode_seconds : 0;
         }
@@ -126,6 +128,7 @@ static dt_status measure(dt_model *model, const command_line *line, measured *ou
     if (status == DT_OK) {
         out->prefill = median(prefill, rounds);
         out->decode = median(decode, rounds);
+        out->seconds = median(seconds, rounds);
     }
     free(prompts);
     free(ids);
@@ -158,11 +161,11 @@ static dt_exit run(const command_line *line)
         return report_failure(&err);
     double streamed = m.decode / (double)batch * (double)about.bytes;
     if (flag(line, "json")) {
-        print_json(json_pack("[{s:s, s:i, s:I, s:f, s:f, s:f, s:f, s:I}]", "model", line->positional[0],
+        print_json(json_pack("[{s:s, s:i, s:I, s:f, s:f, s:f, s:f, s:f, s:I}]", "model", line->positional[0],
                              "threads", threads, "batch", (json_int_t)batch, "prefill_tokens_per_second",
-                             m.prefill, "decode_tokens_per_second", m.decode, "read_bytes_per_second",
-                             bandwidth, "decode_bandwidth_ratio", bandwidth > 0 ? streamed / bandwidth : 0.0,
-                             "peak_bytes", (json_int_t)m.peak));
+                             m.prefill, "decode_tokens_per_second", m.decode, "seconds", m.seconds,
+                             "read_bytes_per_second", bandwidth, "decode_bandwidth_ratio",
+                             bandwidth > 0 ? streamed / bandwidth : 0.0, "peak_bytes", (json_int_t)m.peak));
         return DT_EXIT_DONE;
     }
     char rate[16], peak[16];
