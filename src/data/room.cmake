@@ -1,0 +1,26 @@
+# The tokenizers; sentencepiece's file format is compiled from its .proto by protoc-c.
+find_program(PROTOC_C NAMES protoc-c REQUIRED)
+
+set(dt_data_proto ${CMAKE_CURRENT_LIST_DIR}/tokenizer/sentencepiece.proto)
+set(dt_data_made ${CMAKE_BINARY_DIR}/made/data)
+file(MAKE_DIRECTORY ${dt_data_made})
+add_custom_command(
+  OUTPUT ${dt_data_made}/sentencepiece.pb-c.c ${dt_data_made}/sentencepiece.pb-c.h
+  COMMAND ${PROTOC_C} --c_out=${dt_data_made} --proto_path=${CMAKE_CURRENT_LIST_DIR}/tokenizer ${dt_data_proto}
+  DEPENDS ${dt_data_proto}
+  COMMENT "protoc-c sentencepiece.proto")
+
+dt_room(data
+  HEADERS tokenizer.h
+  USES tensor base
+  SOURCES
+    tokenizer/tokenizer.c tokenizer/folder.c tokenizer/companions.c tokenizer/recipe.c tokenizer/tokenizer_json.c
+    tokenizer/added_tokens.c tokenizer/normalizer.c tokenizer/pre_tokenizer.c tokenizer/post_processor.c
+    tokenizer/decoder.c tokenizer/bpe.c tokenizer/bpe_merge.c tokenizer/unigram.c tokenizer/wordpiece.c
+    tokenizer/wordlevel.c tokenizer/sentencepiece.c tokenizer/sentencepiece_bpe.c tokenizer/charsmap.c
+    tokenizer/regex.c tokenizer/unicode.c tokenizer/vocab.c tokenizer/trie.c
+  LINKS PkgConfig::pcre2 PkgConfig::utf8proc PkgConfig::protobuf-c PkgConfig::jansson)
+
+target_sources(dt_data PRIVATE ${dt_data_made}/sentencepiece.pb-c.c)
+target_include_directories(dt_data PRIVATE ${dt_data_made})
+set_source_files_properties(${dt_data_made}/sentencepiece.pb-c.c PROPERTIES COMPILE_OPTIONS -w)

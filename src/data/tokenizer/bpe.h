@@ -1,0 +1,70 @@
+/*
+ * bpe.h - byte pair encoding: symbols, a table of pairs that merge, and the loop that merges them.
+ *
+ * tokenizer.json's BPE and sentencepiece's run on the same loop: they differ in how symbols and ranks come about.
+ * A symbol is a token id, or a number of its own (>= `free_symbol`) for a character that merges into a piece
+ * without being one itself.
+ */
+#ifndef DT_DATA_TOKENIZER_BPE_H
+#define DT_DATA_TOKENIZER_BPE_H
+
+#include "data/tokenizer/parts.h"
+
+typedef struct dt_pair {
+    uint64_t key;  /* left symbol << 32 | right symbol */
+    uint32_t rank; /* lower merges first */
+    int32_t to;    /* -1: free slot */
+} dt_pair;
+
+typedef struct dt_bpe {
+    dt_pair *pair; /* a hash table, at most half full */
+    size_t mask;
+    const char *prefix, *suffix; /* continuing_subword_prefix, end_of_word_suffix; "" when none */
+    size_t prefix_bytes, suffix_bytes;
+    bool ignore_merges;
+    bool plain_letters;      /* no prefix, no suffix: `letter` answers for most characters */
+    int32_t letter[0x800];   /* by code point: the token of that character, or -1 */
+    const dt_trie *symbols;  /* sentencepiece: user-defined symbols, which never merge */
+    const dt_vocab *letters; /* sentencepiece: a character's symbol, be it a piece or not */
+    int32_t free_symbol;     /* sentencepiece: symbols from here on are no pieces */
+    bool has_unused;         /* sentencepiece: some merges must be taken apart again */
+} dt_bpe;
+
+/* One symbol of the text being merged, in a doubly linked list. */
+typedef struct dt_symbol {
+    int32_t id;         /* below 0: never merges */
+    int32_t prev, next; /* -1 at the ends */
+    uint32_t at, bytes; /* where it lies in the text; bytes 0: merged away */
+} dt_symbol;
+
+bool dt_bpe_pairs_create(dt_bpe *bpe, dt_arena *arena, size_t capacity);
+void dt_bpe_pair_put(dt_bpe *bpe, int32_t left, int32_t right, uint32_t rank,
+                     int32_t to); /* replaces an older */
+
+static inline const dt_pair *dt_bpe_pair(const dt_bpe *bpe, int32_t left, int32_t right)
+{
+    if ((left | right) < 0)
+        return NULL;
+    uint64_t key = (uint64_t)(uint32_t)left << 32 | (uint32_t)right;
+    size_t slot = (size_t)dt_hash_mix(key) & bpe->mask;
+    for (; bpe->pair[slot].to >= 0; slot = (slot + 1) & bpe->mask)
+        if (bpe->pair[slot].key == key)
+            return &bpe->pair[slot];
+    return NULL;
+}
+
+/* Called for each pair that could merge, before any does. NULL: not interested. */
+typedef void (*dt_bpe_watch)(void *context, int32_t left, int32_t right, int32_t to);
+
+/*
+ * Merge until no pair is left: always the lowest rank, leftmost on ties. The list begins at symbol 0.
+ * Few symbols are searched plainly, many go through a heap; both give the same result. With `watch` it is always
+ * the heap: the order of its calls is sentencepiece's.
+ */
+dt_status dt_bpe_merge(const dt_bpe *bpe, dt_work *work, dt_symbol *symbol, int32_t count, dt_bpe_watch watch,
+                       void *context);
+void dt_bpe_merge_by_search(const dt_bpe *bpe, dt_symbol *symbol);
+dt_status dt_bpe_merge_by_heap(const dt_bpe *bpe, dt_work *work, dt_symbol *symbol, int32_t count,
+                               dt_bpe_watch watch, void *context);
+
+#endif

@@ -1,0 +1,163 @@
+/*
+ * folder.c - finds a tokenizer's file by what is in it, or in a folder by what it is called.
+ *
+ * Leaves what the files beside it say to companions.c and reading it to the reader of its kind.
+ */
+#include "base/map.h"
+#include "base/output.h"
+#include "data/tokenizer/companions.h"
+
+#include <ctype.h>
+#include <dirent.h>
+#include <string.h>
+
+static dt_status read_document(dt_tokenizer *t, const dt_companions *c, const char *path, dt_error *err)
+{
+    json_t *json = NULL;
+    DT_PASS(dt_json_load(&json, path, DT_FILE_LIMIT, err));
+    t->added.capacity = c->folder != NULL ? dt_companion_tokens(c) : 0;
+    dt_status status = dt_tokenizer_read_json(t, json, err);
+    json_decref(json);
+    DT_PASS(status);
+    if (c->folder == NULL)
+        return DT_OK;
+    DT_TRY(dt_companions_add_decoder_tokens(t, c, err), err, "while reading tokenizer_config.json");
+    DT_PASS(dt_companions_name_specials(t, c, false, err));
+    return c->family->config_rules ? dt_companions_frame(t, c, true, err) : DT_OK;
+}
+
+static dt_status read_sentencepiece(dt_tokenizer *t, const dt_companions *c, const char *path, dt_error *err)
+{
+    dt_map map = {0};
+    DT_PASS(dt_map_open(&map, path, err));
+    dt_status status = dt_tokenizer_read_sentencepiece(t, map.data, map.size, err);
+    dt_map_close(&map);
+    DT_PASS(status);
+    DT_PASS(dt_added_create(t, c->folder != NULL ? dt_companion_tokens(c) : 0, err));
+    if (c->folder == NULL)
+        return DT_OK;
+    DT_TRY(dt_companions_add_decoder_tokens(t, c, err), err, "while reading tokenizer_config.json");
+    DT_PASS(dt_companions_add_listed_tokens(t, c, err));
+    DT_PASS(dt_companions_add_sentinels(t, c, err));
+    DT_PASS(dt_companions_name_specials(t, c, true, err));
+    return dt_companions_frame(t, c, false, err);
+}
+
+typedef enum content { DOCUMENT, SENTENCEPIECE, TIKTOKEN, GGUF, WORDS } content;
+
+/* "base64 rank" in the first line, as tiktoken writes it. */
+static bool looks_like_tiktoken(const char *text, size_t bytes)
+{
+    size_t i = 0;
+    while (i < bytes && (isalnum((unsigned char)text[i]) || strchr("+/=", text[i]) != NULL) && text[i] != 0)
+        i++;
+    return i >= 4 && i % 4 == 0 && i + 1 < bytes && text[i] == ' ' && isdigit((unsigned char)text[i + 1]);
+}
+
+static dt_status detect(const char *path, content *found, dt_error *err)
+{
+    dt_map map = {0};
+    DT_PASS(dt_map_open(&map, path, err));
+    const char *text = (const char *)map.data;
+    size_t at = 0;
+    while (at < map.size && isspace((unsigned char)text[at]))
+        at++;
+    if (map.size >= 4 && memcmp(text, "GGUF", 4) == 0)
+        *found = GGUF;
+    else if (dt_ends_with(path, ".txt"))
+        *found = WORDS;
+    else if (at < map.size && text[at] == '{' && !dt_ends_with(path, ".model"))
+        *found = DOCUMENT;
+    else if (map.size > 0 && looks_like_tiktoken(text, map.size))
+        *found = TIKTOKEN;
+    else
+        *found = SENTENCEPIECE;
+    dt_map_close(&map);
+    return DT_OK;
+}
+
+static dt_status read_file(dt_tokenizer *t, const dt_companions *c, const char *path, dt_error *err)
+{
+    content found = SENTENCEPIECE;
+    DT_PASS(detect(path, &found, err));
+    t->source = dt_arena_text(t->arena, path);
+    if (t->source == NULL)
+        return dt_fail_memory(err, strlen(path), "a path");
+    switch (found) {
+    case DOCUMENT:
+        return read_document(t, c, path, err);
+    case WORDS:
+        return dt_recipe_wordpiece(t, c, path, err);
+    case TIKTOKEN:
+        return dt_fail(err, DT_UNSUPPORTED, "%s: tiktoken ranks, which are not read yet", path);
+    case GGUF:
+        return dt_fail(err, DT_UNSUPPORTED, "%s: a tokenizer inside GGUF, which is not read yet", path);
+    case SENTENCEPIECE:
+        break;
+    }
+    return read_sentencepiece(t, c, path, err);
+}
+
+/* The alphabetically first *.model of a folder; NULL when there is none. */
+static const char *any_model(const dt_tokenizer *t, const char *folder)
+{
+    const char *best = NULL;
+    DIR *list = opendir(folder);
+    if (list == NULL)
+        return NULL;
+    for (struct dirent *entry; (entry = readdir(list)) != NULL;)
+        if (dt_ends_with(entry->d_name, ".model") && (best == NULL || strcmp(entry->d_name, best) < 0))
+            best = dt_arena_text(t->arena, entry->d_name);
+    closedir(list);
+    return best;
+}
+
+static const char *file_in(const dt_tokenizer *t, const char *folder, const char *name)
+{
+    const char *path = name == NULL ? NULL : dt_arena_printf(t->arena, "%s/%s", folder, name);
+    return path != NULL && dt_is_file(path) ? path : NULL;
+}
+
+static dt_status read_folder(dt_tokenizer *t, const dt_companions *c, dt_error *err)
+{
+    static const char *const whole[] = {"tokenizer.json", "tokenizer.model", "spiece.model",
+                                        "sentencepiece.bpe.model"};
+    for (size_t i = 0; i < sizeof whole / sizeof *whole; i++) {
+        const char *path = file_in(t, c->folder, whole[i]);
+        if (path != NULL)
+            return read_file(t, c, path, err);
+    }
+    const char *vocab = file_in(t, c->folder, "vocab.json"), *merges = file_in(t, c->folder, "merges.txt");
+    const char *model = file_in(t, c->folder, any_model(t, c->folder)),
+               *words = file_in(t, c->folder, "vocab.txt");
+    t->source = model != NULL                     ? model
+                : vocab != NULL && merges != NULL ? vocab
+                : words != NULL                   ? words
+                                                  : c->folder;
+    if (model != NULL)
+        return read_file(t, c, model, err);
+    if (vocab != NULL && merges != NULL)
+        return dt_recipe_bpe(t, c, vocab, merges, err);
+    if (words != NULL)
+        return dt_recipe_wordpiece(t, c, words, err);
+    if (strcmp(c->family->class_name, "ByT5Tokenizer") == 0)
+        return dt_recipe_byt5(t, c, err);
+    return dt_fail(err, DT_NOT_FOUND,
+                   "no tokenizer in %s: looked for tokenizer.json, *.model, vocab.json with "
+                   "merges.txt, vocab.txt, and a tokenizer_config.json that names ByT5Tokenizer",
+                   c->folder);
+}
+
+dt_status dt_tokenizer_read_path(dt_tokenizer *t, const char *path, dt_error *err)
+{
+    bool folder = dt_is_folder(path);
+    dt_companions c;
+    const char *kept = dt_arena_text(t->arena, path);
+    if (kept == NULL)
+        return dt_fail_memory(err, strlen(path), "a path");
+    dt_status status = dt_companions_load(t, &c, folder ? kept : NULL, err);
+    if (status == DT_OK)
+        status = folder ? read_folder(t, &c, err) : read_file(t, &c, kept, err);
+    dt_companions_free(&c);
+    return status;
+}
