@@ -26,13 +26,14 @@ extern "C" {
 typedef struct dt_checkpoint dt_checkpoint;
 
 typedef struct dt_open_options {
-    const char *format;   /**< NULL = found from the content; else a row's name ("hf", "megatron-state", …) */
-    const char *config;   /**< a configuration file beside the checkpoint's own, or NULL */
-    bool master_weights;  /**< where both are stored, the unrounded f32 masters */
+    const char *format; /**< NULL = found from the content; else a row's name ("hf", "megatron-state", …) */
+    const char *config; /**< a configuration file beside the checkpoint's own, or NULL */
+    bool master_weights; /**< where both are stored, the unrounded f32 masters */
     const dt_log *log;
 } dt_open_options;
 
-dt_status dt_checkpoint_open(dt_checkpoint **out, const char *path, const dt_open_options *options, dt_error *err);
+dt_status dt_checkpoint_open(dt_checkpoint **out, const char *path, const dt_open_options *options,
+                             dt_error *err);
 void dt_checkpoint_close(dt_checkpoint *checkpoint); /**< NULL is fine */
 
 const dt_model_config *dt_checkpoint_config(const dt_checkpoint *checkpoint);
@@ -40,10 +41,11 @@ const dt_model_config *dt_checkpoint_config(const dt_checkpoint *checkpoint);
 /** What the files say of themselves. Strings are borrowed from the checkpoint. */
 typedef struct dt_checkpoint_about {
     const char *path, *format;
-    int64_t tensor_parallel, pipeline_parallel, virtual_pipeline, expert_parallel; /**< 1 where it does not apply */
-    int64_t iteration; /**< -1 when unknown */
-    int64_t parameters; /**< elements of the model's own tensors, each counted once */
-    uint64_t bytes;     /**< of those as stored */
+    int64_t tensor_parallel, pipeline_parallel, virtual_pipeline,
+        expert_parallel; /**< 1 where it does not apply */
+    int64_t iteration;   /**< -1 when unknown */
+    int64_t parameters;  /**< elements of the model's own tensors, each counted once */
+    uint64_t bytes;      /**< of those as stored */
     int tensor_count, skipped_count, problem_count;
 } dt_checkpoint_about;
 dt_checkpoint_about dt_checkpoint_describe(const dt_checkpoint *checkpoint);
@@ -73,10 +75,10 @@ dt_status dt_checkpoint_check(dt_checkpoint *checkpoint, dt_error *err);
  * Threads  safe on one checkpoint from many threads at once.
  * Errors   DT_NOT_FOUND  no such name (the error lists the nearest)
  */
-dt_status dt_checkpoint_shape(const dt_checkpoint *checkpoint, const char *canonical, int *rank, int64_t dim[5],
-                              dt_dtype *stored, dt_error *err);
-dt_status dt_checkpoint_read(const dt_checkpoint *checkpoint, const char *canonical, int64_t row, int64_t rows,
-                             dt_dtype dtype, void *out, dt_error *err);
+dt_status dt_checkpoint_shape(const dt_checkpoint *checkpoint, const char *canonical, int *rank,
+                              int64_t dim[5], dt_dtype *stored, dt_error *err);
+dt_status dt_checkpoint_read(const dt_checkpoint *checkpoint, const char *canonical, int64_t row,
+                             int64_t rows, dt_dtype dtype, void *out, dt_error *err);
 /** The mapped bytes themselves, when the canonical tensor lies whole, dense and in this type; else NULL. */
 const void *dt_checkpoint_direct(const dt_checkpoint *checkpoint, const char *canonical, dt_dtype dtype);
 /** The mapped pages behind a canonical tensor may go. */
@@ -86,18 +88,18 @@ void dt_checkpoint_drop(const dt_checkpoint *checkpoint, const char *canonical);
  * The maker's tensor `name` made from canonical ones: gradients under the names of the file they belong to.
  * `read` supplies canonical rows (as dt_checkpoint_read does); *elements receives the count.
  */
-typedef dt_status (*dt_canonical_reader)(void *user, const char *canonical, int64_t row, int64_t rows, float *out,
-                                         dt_error *err);
+typedef dt_status (*dt_canonical_reader)(void *user, const char *canonical, int64_t row, int64_t rows,
+                                         float *out, dt_error *err);
 dt_status dt_checkpoint_external(const dt_checkpoint *checkpoint, const char *name, dt_canonical_reader read,
                                  void *user, float *out, int64_t elements, dt_error *err);
 
 typedef struct dt_export_options {
-    const char *format;       /**< "hf", "megatron-state" */
-    bool cast;                /**< convert weights to `dtype`; else as stored */
+    const char *format; /**< "hf", "megatron-state" */
+    bool cast;          /**< convert weights to `dtype`; else as stored */
     dt_dtype dtype;
-    bool local_names;         /**< Megatron formats: names of the local spec; else Transformer Engine's */
-    uint64_t shard_bytes;     /**< hf: largest file; 0 = 5 GB */
-    bool replace;             /**< an existing output may be replaced */
+    bool local_names;     /**< Megatron formats: names of the local spec; else Transformer Engine's */
+    uint64_t shard_bytes; /**< hf: largest file; 0 = 5 GB */
+    bool replace;         /**< an existing output may be replaced */
     const dt_log *log;
     /** progress in bytes; return false to cancel. May be NULL. */
     bool (*progress)(void *user, uint64_t done, uint64_t total);
@@ -115,8 +117,8 @@ typedef struct dt_export_result {
  * Errors   DT_UNSUPPORTED  the format cannot hold this model; names the key that stands in the way
  *          DT_IO           names the file; nothing half-written is left
  */
-dt_status dt_checkpoint_export(const dt_checkpoint *checkpoint, const char *path, const dt_export_options *options,
-                               dt_export_result *result, dt_error *err);
+dt_status dt_checkpoint_export(const dt_checkpoint *checkpoint, const char *path,
+                               const dt_export_options *options, dt_export_result *result, dt_error *err);
 
 /** Formats that can be opened and written: name and one line each; NULL past the end. */
 typedef struct dt_format_about {

@@ -41,13 +41,13 @@ typedef enum dt_rope_scaling {
 enum { DT_MAX_STOP_IDS = 16 };
 
 typedef struct dt_model_config {
-    char model_type[32];   /**< Megatron's: "gpt", "t5" */
-    char family[32];       /**< the row of models.def: "llama", "gpt2", "mt5", … "megatron_gpt" */
-    char written_by[64];   /**< "transformers 5.23.0", "megatron-core 0.16.1"; "" when the files do not say */
-#define INT(field, key, initial, extension)            int64_t field;
-#define REAL(field, key, initial, extension)           double field;
-#define BOOL(field, key, initial, extension)           bool field;
-#define ENUM(field, key, type, initial, extension)     type field;
+    char model_type[32]; /**< Megatron's: "gpt", "t5" */
+    char family[32];     /**< the row of models.def: "llama", "gpt2", "mt5", … "megatron_gpt" */
+    char written_by[64]; /**< "transformers 5.23.0", "megatron-core 0.16.1"; "" when the files do not say */
+#define INT(field, key, initial, extension)        int64_t field;
+#define REAL(field, key, initial, extension)       double field;
+#define BOOL(field, key, initial, extension)       bool field;
+#define ENUM(field, key, type, initial, extension) type field;
 #include <drivetrain/config.def>
 #undef INT
 #undef REAL

@@ -89,8 +89,8 @@ dt_tensor *dt_point(dt_graph *graph, dt_tensor *tensor, const char *format, ...)
 /** Fusions that a backend may apply to ops built from now on; DT_FUSE_NONE is the readable truth. */
 typedef enum dt_fuse {
     DT_FUSE_NONE = 0,
-    DT_FUSE_NORM_LINEAR = 1,   /**< norm → linear */
-    DT_FUSE_LINEAR_GLU = 2,    /**< linear → activation or gated unit */
+    DT_FUSE_NORM_LINEAR = 1,     /**< norm → linear */
+    DT_FUSE_LINEAR_GLU = 2,      /**< linear → activation or gated unit */
     DT_FUSE_LINEAR_RESIDUAL = 4, /**< linear → add */
     DT_FUSE_ALL = 7
 } dt_fuse;
@@ -100,9 +100,9 @@ void dt_graph_permit(dt_graph *graph, unsigned fuse);
 
 typedef enum dt_activation {
     DT_ACT_IDENTITY,
-    DT_ACT_GELU,         /**< x/2 (1 + erf(x/√2)) */
-    DT_ACT_GELU_TANH,    /**< x/2 (1 + tanh(√(2/π) (x + 0.044715 x³))) */
-    DT_ACT_QUICK_GELU,   /**< x σ(1.702 x) */
+    DT_ACT_GELU,       /**< x/2 (1 + erf(x/√2)) */
+    DT_ACT_GELU_TANH,  /**< x/2 (1 + tanh(√(2/π) (x + 0.044715 x³))) */
+    DT_ACT_QUICK_GELU, /**< x σ(1.702 x) */
     DT_ACT_RELU,
     DT_ACT_SQUARED_RELU, /**< max(x, 0)² */
     DT_ACT_SILU,         /**< x σ(x) */
@@ -118,7 +118,8 @@ dt_tensor *dt_linear(dt_graph *g, dt_tensor *x, dt_tensor *w, dt_tensor *bias);
 /** x / √(mean x² + eps) · w, with w + 1 in place of w when zero_centered. */
 dt_tensor *dt_rms_norm(dt_graph *g, dt_tensor *x, dt_tensor *w, double eps, bool zero_centered);
 /** (x − mean) / √(var + eps) · w + b, variance biased; b may be NULL. */
-dt_tensor *dt_layer_norm(dt_graph *g, dt_tensor *x, dt_tensor *w, dt_tensor *b, double eps, bool zero_centered);
+dt_tensor *dt_layer_norm(dt_graph *g, dt_tensor *x, dt_tensor *w, dt_tensor *b, double eps,
+                         bool zero_centered);
 dt_tensor *dt_add(dt_graph *g, dt_tensor *x, dt_tensor *y);      /**< equal shapes */
 dt_tensor *dt_multiply(dt_graph *g, dt_tensor *x, dt_tensor *y); /**< equal shapes */
 dt_tensor *dt_scale(dt_graph *g, dt_tensor *x, double factor);   /**< the factor is rounded to f32 */
@@ -131,7 +132,8 @@ dt_tensor *dt_glu(dt_graph *g, dt_tensor *x, dt_activation kind);
  * i of every group: [T, groups · width[i]]. Megatron's linear_qkv is groups = K, widths {A/K·D, D, D}; linear_kv
  * groups = A, widths {D, D}.
  */
-void dt_split_groups(dt_graph *g, dt_tensor *x, int64_t groups, int parts, const int64_t *width, dt_tensor **out);
+void dt_split_groups(dt_graph *g, dt_tensor *x, int64_t groups, int parts, const int64_t *width,
+                     dt_tensor **out);
 
 /**
  * Rotary embedding of x [T, heads·D]: angle = position · inv_freq[i] (f32 product), applied to the first
@@ -177,16 +179,16 @@ typedef struct dt_attention_spec {
  */
 typedef struct dt_attention_inputs {
     dt_tensor *q, *k, *v;
-    dt_rows rows; /**< of q */
-    dt_rows keys; /**< of k, v */
+    dt_rows rows;                 /**< of q */
+    dt_rows keys;                 /**< of k, v */
     dt_tensor *k_cache, *v_cache; /**< states [blocks, DT_KV_BLOCK, K·D], both or none */
     dt_tensor *bias_table, *sink;
 } dt_attention_inputs;
 dt_tensor *dt_attention(dt_graph *g, const dt_attention_inputs *in, const dt_attention_spec *spec);
 
 /** Store k, v [S, K·D] at positions past[b]… of the caches without attending (an encoder's output, once). */
-void dt_kv_store(dt_graph *g, dt_tensor *k, dt_tensor *v, dt_rows rows, dt_tensor *k_cache, dt_tensor *v_cache,
-                 int64_t groups, int64_t head_dim);
+void dt_kv_store(dt_graph *g, dt_tensor *k, dt_tensor *v, dt_rows rows, dt_tensor *k_cache,
+                 dt_tensor *v_cache, int64_t groups, int64_t head_dim);
 
 /** x [T, H], index [R] i32 → [R, H]: the rows whose logits are wanted. */
 dt_tensor *dt_take_rows(dt_graph *g, dt_tensor *x, dt_tensor *index);
@@ -209,13 +211,14 @@ dt_tensor *dt_dot(dt_graph *g, dt_tensor *x, dt_tensor *w, double factor);
  * to inputs and those that yield parameter gradients).
  * Errors   DT_UNSUPPORTED  an op on the way has no gradient (it is named)
  */
-dt_status dt_graph_gradient(dt_graph *g, int output_count, dt_tensor *const *outputs, dt_tensor *const *incoming,
-                            int wrt_count, dt_tensor *const *wrt, dt_tensor **gradients, dt_error *err);
+dt_status dt_graph_gradient(dt_graph *g, int output_count, dt_tensor *const *outputs,
+                            dt_tensor *const *incoming, int wrt_count, dt_tensor *const *wrt,
+                            dt_tensor **gradients, dt_error *err);
 
 typedef struct dt_cost {
-    double flops;           /**< multiply and add count as two */
-    double weight_bytes;    /**< parameters read once, at `weight` type */
-    double activation_bytes;/**< values read and written, caches included */
+    double flops;            /**< multiply and add count as two */
+    double weight_bytes;     /**< parameters read once, at `weight` type */
+    double activation_bytes; /**< values read and written, caches included */
 } dt_cost;
 
 /** Work of one run with every axis at the given counts (NULL: capacities), by axis in creation order. */

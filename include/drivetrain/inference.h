@@ -43,8 +43,8 @@ typedef struct dt_model_options {
  */
 dt_status dt_model_open(dt_model **out, const char *path, const dt_model_options *options, dt_error *err);
 /** The same from an open checkpoint, which is borrowed and must outlive the model. */
-dt_status dt_model_from_checkpoint(dt_model **out, const dt_checkpoint *checkpoint, const dt_model_options *options,
-                                   dt_error *err);
+dt_status dt_model_from_checkpoint(dt_model **out, const dt_checkpoint *checkpoint,
+                                   const dt_model_options *options, dt_error *err);
 void dt_model_close(dt_model *model); /**< NULL is fine */
 
 const dt_model_config *dt_model_get_config(const dt_model *model);
@@ -61,14 +61,14 @@ const dt_checkpoint *dt_model_checkpoint(const dt_model *model);
 typedef struct dt_wrapper dt_wrapper;
 
 typedef struct dt_wrapper_config {
-    int64_t hidden_size;                       /**< from the model when 0 */
-    int64_t padded_vocab_size;                 /**< from the model when 0 */
+    int64_t hidden_size;                            /**< from the model when 0 */
+    int64_t padded_vocab_size;                      /**< from the model when 0 */
     int64_t inference_batch_times_seqlen_threshold; /**< -1 = never split */
-    int64_t inference_max_requests;            /**< rows; default 8 */
-    int64_t inference_max_seq_length;          /**< positions; default 2560 */
-    bool fp32_residual_connection;             /**< the residual stream is f32 in any case */
-    bool materialize_only_last_token_logits;   /**< of a window; Megatron's context has true, too */
-    bool local_masks;                          /**< also make the masks that Megatron's local attention reads */
+    int64_t inference_max_requests;                 /**< rows; default 8 */
+    int64_t inference_max_seq_length;               /**< positions; default 2560 */
+    bool fp32_residual_connection;                  /**< the residual stream is f32 in any case */
+    bool materialize_only_last_token_logits;        /**< of a window; Megatron's context has true, too */
+    bool local_masks; /**< also make the masks that Megatron's local attention reads */
 } dt_wrapper_config;
 #define DT_WRAPPER_CONFIG_DEFAULT                                                                            \
     {                                                                                                        \
@@ -81,13 +81,13 @@ typedef struct dt_wrapper_config {
  * are for the caller's eyes: attention itself never reads one. They are NULL unless `local_masks`.
  */
 typedef struct dt_wrapper_input {
-    int64_t batch, length;          /**< of tokens (T5: decoder tokens) */
-    int32_t *tokens;                /**< [B, S] */
-    int32_t *position_ids;          /**< [B, S]; NULL for T5 */
-    uint8_t *attention_mask;        /**< GPT [1,1,S,S]; T5: decoder [B,S], token == pad */
-    int64_t encoder_length;         /**< T5 only, else 0 */
-    int32_t *encoder_tokens;        /**< [B, Se] */
-    uint8_t *encoder_mask;          /**< [B, Se], token == pad */
+    int64_t batch, length;   /**< of tokens (T5: decoder tokens) */
+    int32_t *tokens;         /**< [B, S] */
+    int32_t *position_ids;   /**< [B, S]; NULL for T5 */
+    uint8_t *attention_mask; /**< GPT [1,1,S,S]; T5: decoder [B,S], token == pad */
+    int64_t encoder_length;  /**< T5 only, else 0 */
+    int32_t *encoder_tokens; /**< [B, Se] */
+    uint8_t *encoder_mask;   /**< [B, Se], token == pad */
 } dt_wrapper_input;
 
 /** One context window [start, end): what the model is called with. */
@@ -96,20 +96,22 @@ typedef struct dt_wrapper_window {
     int32_t *tokens, *position_ids; /**< GPT [B, end-start]; T5 tokens [B, end], no position_ids */
     uint8_t *attention_mask;        /**< GPT [1,1,end-start,end]; T5 decoder [B,1,end,end] */
     int64_t encoder_length;
-    int32_t *encoder_tokens;        /**< [B, Se] */
-    uint8_t *encoder_mask;          /**< [B,1,Se,Se] */
-    uint8_t *encoder_decoder_mask;  /**< [B,1,end,Se] */
+    int32_t *encoder_tokens;       /**< [B, Se] */
+    uint8_t *encoder_mask;         /**< [B,1,Se,Se] */
+    uint8_t *encoder_decoder_mask; /**< [B,1,end,Se] */
 } dt_wrapper_window;
 
-dt_status dt_wrapper_create(dt_wrapper **out, dt_model *model, const dt_wrapper_config *config, dt_error *err);
+dt_status dt_wrapper_create(dt_wrapper **out, dt_model *model, const dt_wrapper_config *config,
+                            dt_error *err);
 void dt_wrapper_destroy(dt_wrapper *wrapper);
 
 /** Eval mode and an empty context: forgets every cached key. */
 dt_status dt_wrapper_prep_model_for_inference(dt_wrapper *wrapper, dt_error *err);
 /** encoder_tokens: T5 only ([B, Se], already padded with pad_token_id); NULL for GPT. *out is the wrapper's. */
-dt_status dt_wrapper_prep_inference_input(dt_wrapper *wrapper, int64_t batch, int64_t length, const int32_t *tokens,
-                                          int64_t encoder_length, const int32_t *encoder_tokens,
-                                          const dt_wrapper_input **out, dt_error *err);
+dt_status dt_wrapper_prep_inference_input(dt_wrapper *wrapper, int64_t batch, int64_t length,
+                                          const int32_t *tokens, int64_t encoder_length,
+                                          const int32_t *encoder_tokens, const dt_wrapper_input **out,
+                                          dt_error *err);
 dt_status dt_wrapper_get_batch_for_context_window(dt_wrapper *wrapper, int64_t start, int64_t end,
                                                   const dt_wrapper_window **out, dt_error *err);
 /**
@@ -133,32 +135,33 @@ typedef struct dt_prompt {
 } dt_prompt;
 
 typedef struct dt_generate_options {
-    int64_t max_tokens;        /**< new tokens; 0 = none (to score a prompt); -1 = as max_length says */
-    int64_t min_tokens;        /**< an end token is banned before this many */
-    int64_t max_length;        /**< with max_tokens -1: tokens in all, a GPT's prompt and T5's start token included */
+    int64_t max_tokens; /**< new tokens; 0 = none (to score a prompt); -1 = as max_length says */
+    int64_t min_tokens; /**< an end token is banned before this many */
+    int64_t
+        max_length; /**< with max_tokens -1: tokens in all, a GPT's prompt and T5's start token included */
     int64_t min_length;        /**< the same count for min_tokens; the longer of the two holds */
     double temperature;        /**< 0 = greedy */
     int64_t top_k;             /**< 0 = off; tokens as likely as the k-th stay */
     double top_p, min_p;       /**< 0 = off (top_p 1 too) */
     double repetition_penalty; /**< 1 = off */
     int64_t no_repeat_ngram;   /**< 0 = off */
-    uint64_t seed;             /**< row r of a call draws from stream r: answers do not depend on neighbours */
-    int64_t beams;             /**< 1 = no beam search */
+    uint64_t seed; /**< row r of a call draws from stream r: answers do not depend on neighbours */
+    int64_t beams; /**< 1 = no beam search */
     double length_penalty;
-    int early_stopping;        /**< 0 false, 1 true, 2 "never", as transformers' beam search */
-    int64_t logprobs;          /**< -1 none; n = the token's and the n best alternatives', as the model gives them:
+    int early_stopping;   /**< 0 false, 1 true, 2 "never", as transformers' beam search */
+    int64_t logprobs;     /**< -1 none; n = the token's and the n best alternatives', as the model gives them:
                                     before penalties, bans and temperature */
-    bool prompt_logprobs;      /**< also of the prompt's tokens */
+    bool prompt_logprobs; /**< also of the prompt's tokens */
     bool ignore_eos;
-    int eos_count;             /**< 0 = the model's */
+    int eos_count; /**< 0 = the model's */
     const int32_t *eos_ids;
     int32_t forced_bos, forced_eos; /**< -1 = none */
     int banned_count, begin_banned_count, bad_words_count;
-    const int32_t *banned;     /**< ids never produced (suppress_tokens) */
+    const int32_t *banned;       /**< ids never produced (suppress_tokens) */
     const int32_t *begin_banned; /**< ids that are not the first new token (begin_suppress_tokens) */
-    const dt_prompt *bad_words; /**< sequences never completed (.tokens, .count) */
-    int64_t chunk;             /**< prompt rows a step; 0 = 512. Does not change any bit of the answer */
-    int64_t max_batch;         /**< rows decoded at once; 0 = 64. Does not change any bit of the answer */
+    const dt_prompt *bad_words;  /**< sequences never completed (.tokens, .count) */
+    int64_t chunk;               /**< prompt rows a step; 0 = 512. Does not change any bit of the answer */
+    int64_t max_batch;           /**< rows decoded at once; 0 = 64. Does not change any bit of the answer */
     /** Called for each new token of row `row` (not with beams); return false to stop that row (finish "stop"). */
     bool (*on_token)(void *user, int64_t row, int32_t token);
     void *user;
@@ -179,7 +182,7 @@ typedef struct dt_token_logprob {
     int32_t token;
     float logprob;
     int top_count;
-    const int32_t *top_ids;      /**< best first */
+    const int32_t *top_ids; /**< best first */
     const float *top_logprobs;
 } dt_token_logprob;
 
@@ -187,10 +190,11 @@ typedef struct dt_generated {
     const int32_t *tokens; /**< new tokens only; the end token is not among them */
     size_t count;
     dt_finish finish;
-    int32_t end_token;     /**< the end token met, or -1 */
-    double score;          /**< beams: sum of log-probabilities over length^penalty */
+    int32_t end_token;                /**< the end token met, or -1 */
+    double score;                     /**< beams: sum of log-probabilities over length^penalty */
     const dt_token_logprob *logprobs; /**< [count], or NULL */
-    const dt_token_logprob *prompt_logprobs; /**< of the prompt's tokens 1… (T5: of its decoder tokens), or NULL */
+    const dt_token_logprob
+        *prompt_logprobs; /**< of the prompt's tokens 1… (T5: of its decoder tokens), or NULL */
 } dt_generated;
 
 typedef struct dt_generation dt_generation;
@@ -223,15 +227,15 @@ dt_generation_timing dt_generation_timing_of(const dt_generation *generation);
  * Errors   DT_INVALID  both top_k and top_p; top_p above 1; top_k not below vocab (1 always is); temperature not above 0
  * Source   megatron-core 0.16 TextGenerationController._torch_sampling_func
  */
-dt_status dt_megatron_sampling(const float *logits, int64_t vocab, double temperature, int64_t top_k, double top_p,
-                               float *probabilities, dt_error *err);
+dt_status dt_megatron_sampling(const float *logits, int64_t vocab, double temperature, int64_t top_k,
+                               double top_p, float *probabilities, dt_error *err);
 
 /**
  * After a step of Megatron's static loop: rows that have begun and drew `termination_id` are done; those begun and not
  * done are one token longer.
  */
-void dt_megatron_update_status(int64_t rows, const int32_t *sampled, const bool *started, int32_t termination_id,
-                               bool *done, int64_t *lengths);
+void dt_megatron_update_status(int64_t rows, const int32_t *sampled, const bool *started,
+                               int32_t termination_id, bool *done, int64_t *lengths);
 
 #ifdef __cplusplus
 }

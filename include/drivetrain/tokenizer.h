@@ -73,10 +73,12 @@ dt_status dt_decode_stream_push(dt_decode_stream *stream, int32_t id, const char
 dt_status dt_decode_stream_finish(dt_decode_stream *stream, const char **piece, size_t *bytes, dt_error *err);
 void dt_decode_stream_destroy(dt_decode_stream *stream);
 
-const char *dt_tokenizer_kind(const dt_tokenizer *tokenizer);      /**< "bpe", "unigram", "wordpiece", "wordlevel" */
-const char *dt_tokenizer_source(const dt_tokenizer *tokenizer);    /**< the file it came from */
-int32_t dt_tokenizer_vocab_size(const dt_tokenizer *tokenizer);    /**< largest id + 1, added tokens included */
-const char *dt_tokenizer_token(const dt_tokenizer *tokenizer, int32_t id); /**< vocabulary spelling; NULL if none */
+const char *
+dt_tokenizer_kind(const dt_tokenizer *tokenizer); /**< "bpe", "unigram", "wordpiece", "wordlevel" */
+const char *dt_tokenizer_source(const dt_tokenizer *tokenizer); /**< the file it came from */
+int32_t dt_tokenizer_vocab_size(const dt_tokenizer *tokenizer); /**< largest id + 1, added tokens included */
+const char *dt_tokenizer_token(const dt_tokenizer *tokenizer,
+                               int32_t id); /**< vocabulary spelling; NULL if none */
 int32_t dt_tokenizer_id(const dt_tokenizer *tokenizer, const char *token); /**< -1 when unknown */
 bool dt_tokenizer_is_special(const dt_tokenizer *tokenizer, int32_t id);
 

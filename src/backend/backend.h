@@ -42,9 +42,9 @@ typedef struct dt_weight_form {
      * count are multiples of `grain` except at the end. Thread-safe for disjoint rows. */
     void (*pack)(const struct dt_weight_form *form, void *packed, int64_t rows, int64_t cols, int64_t row,
                  int64_t count, dt_dtype from, const void *source);
-    dt_dtype from;    /* the type `pack` wants its source in */
-    int64_t grain;    /* rows packed together */
-    bool is_rows;     /* plain row-major: may be the mapped bytes themselves */
+    dt_dtype from; /* the type `pack` wants its source in */
+    int64_t grain; /* rows packed together */
+    bool is_rows;  /* plain row-major: may be the mapped bytes themselves */
 } dt_weight_form;
 
 const dt_weight_form *dt_form_rows(dt_dtype dtype); /* f32, f16, bf16, q8_0 */
@@ -60,8 +60,8 @@ typedef struct dt_weight {
 /* A cache of forms over one source, shared by all graphs of a model: each (name, form) is made once. */
 dt_status dt_weights_create(dt_weights **out, const dt_weight_source *source, dt_pool *pool, dt_error *err);
 void dt_weights_destroy(dt_weights *weights);
-dt_status dt_weights_get(dt_weights *weights, const char *name, const dt_weight_form *form, const dt_weight **out,
-                         dt_error *err);
+dt_status dt_weights_get(dt_weights *weights, const char *name, const dt_weight_form *form,
+                         const dt_weight **out, dt_error *err);
 size_t dt_weights_bytes(const dt_weights *weights); /* private memory held in packed forms */
 
 /* ---- kernels ---- */
@@ -71,7 +71,7 @@ typedef struct dt_data {
     int rank;
     int64_t dim[DT_MAX_RANK]; /* this run's counts */
     dt_dtype dtype;
-    const dt_weight *weight;  /* parameters: data == weight->data */
+    const dt_weight *weight; /* parameters: data == weight->data */
 } dt_data;
 
 /* One op of one run. Absent inputs and outputs have data == NULL. */
@@ -106,7 +106,8 @@ struct dt_backend {
  * `isa` NULL = the best this machine has; else "baseline", "avx2", "avx512", "avx512bf16" (for tests).
  * DT_UNSUPPORTED names the pair that does not exist.
  */
-dt_status dt_backend_find(const dt_backend **out, const char *name, dt_dtype dtype, const char *isa, dt_error *err);
+dt_status dt_backend_find(const dt_backend **out, const char *name, dt_dtype dtype, const char *isa,
+                          dt_error *err);
 
 /* ---- running ---- */
 
@@ -118,8 +119,9 @@ typedef struct dt_executor_options {
  * Plan `graph` for `backend` and make it ready: kernels chosen, weights packed, arena taken. The graph may be
  * rewritten by fusion and must outlive the executor. `pool` and `weights` are borrowed.
  */
-dt_status dt_executor_create(dt_executor **out, const dt_backend *backend, dt_graph *graph, dt_weights *weights,
-                             dt_pool *pool, const dt_executor_options *options, dt_error *err);
+dt_status dt_executor_create(dt_executor **out, const dt_backend *backend, dt_graph *graph,
+                             dt_weights *weights, dt_pool *pool, const dt_executor_options *options,
+                             dt_error *err);
 void dt_executor_destroy(dt_executor *executor);
 
 /* Bind an input or state to the caller's memory (dense; valid until rebound). */
@@ -136,7 +138,8 @@ dt_status dt_executor_run_backward(dt_executor *executor, dt_error *err);
 
 /* A value after a run: an output, or any point when keep_points. DT_NOT_FOUND lists near names. */
 dt_status dt_executor_read(const dt_executor *executor, const char *name, dt_data *out, dt_error *err);
-dt_status dt_executor_read_tensor(const dt_executor *executor, const dt_tensor *tensor, dt_data *out, dt_error *err);
+dt_status dt_executor_read_tensor(const dt_executor *executor, const dt_tensor *tensor, dt_data *out,
+                                  dt_error *err);
 
 size_t dt_executor_bytes(const dt_executor *executor); /* arena and saved block */
 
