@@ -156,6 +156,8 @@ typedef struct dt_generate_options {
     int eos_count; /**< 0 = the model's */
     const int32_t *eos_ids;
     int32_t forced_bos, forced_eos; /**< -1 = none */
+    int32_t
+        decoder_start; /**< T5: what an answer starts from where its prompt does not say; -1 = the model's */
     int banned_count, begin_banned_count, bad_words_count;
     const int32_t *banned;       /**< ids never produced (suppress_tokens) */
     const int32_t *begin_banned; /**< ids that are not the first new token (begin_suppress_tokens) */
@@ -169,11 +171,16 @@ typedef struct dt_generate_options {
 #define DT_GENERATE_OPTIONS_DEFAULT                                                                          \
     {                                                                                                        \
         .max_tokens = 256, .repetition_penalty = 1, .beams = 1, .length_penalty = 1, .logprobs = -1,         \
-        .forced_bos = -1, .forced_eos = -1                                                                   \
+        .forced_bos = -1, .forced_eos = -1, .decoder_start = -1                                              \
     }
 
-/** What `generation_config.json` beside the model asks for, over the defaults; absent files change nothing.
- *  Arrays point into the model. */
+/**
+ * Set *options to the defaults, and over them what `generation_config.json` beside the model asks for; without that
+ * file the defaults alone. What drivetrain does not do (typical_p, …) is named in a warning to the model's log.
+ *
+ * Memory   arrays point into the model
+ * Errors   DT_FORMAT  names the file and the key
+ */
 dt_status dt_generate_options_of(const dt_model *model, dt_generate_options *options, dt_error *err);
 
 typedef enum dt_finish { DT_FINISH_EOS, DT_FINISH_STOP, DT_FINISH_LENGTH } dt_finish;

@@ -1,0 +1,217 @@
+/*
+ * model.c - a checkpoint made ready to run: its weights as a source for packing, the backend and type to compute in,
+ * the team of threads. Graphs are built by whoever runs them (step.c, wrappers, verify); packing is the backend's.
+ */
+#include "inference/model.h"
+
+#include "models/build.h"
+
+#include <stdlib.h>
+#include <string.h>
+
+/* ---- the checkpoint as a source of weights ---- */
+
+static dt_status describe(void *user, const char *name, dt_shape *shape, dt_dtype *dtype, dt_error *err)
+{
+    return dt_checkpoint_shape(user, name, &shape->rank, shape->dim, dtype, err);
+}
+
+static dt_status read_rows(void *user, const char *name, int64_t row, int64_t rows, dt_dtype dtype, void *out,
+                           dt_error *err)
+{
+    return dt_checkpoint_read(user, name, row, rows, dtype, out, err);
+}
+
+static const void *direct(void *user, const char *name, dt_dtype dtype)
+{
+    return dt_checkpoint_direct(user, name, dtype);
+}
+
+static void drop(void *user, const char *name)
+{
+    dt_checkpoint_drop(user, name);
+}
+
+/* ---- the type to compute in ---- */
+
+/* What stands for a stored type: f8 and f64 are no type of products. */
+static dt_dtype computed_as(dt_dtype stored)
+{
+    switch (stored) {
+    case DT_F16:
+    case DT_BF16:
+    case DT_Q8_0:
+        return stored;
+    case DT_F8E4M3:
+    case DT_F8E5M2:
+        return DT_BF16;
+    default:
+        return DT_F32;
+    }
+}
+
+/* The type that most bytes of the model's own tensors have. */
+static dt_dtype stored_dtype(const dt_checkpoint *checkpoint)
+{
+    uint64_t bytes[DT_DTYPE_COUNT] = {0};
+    dt_checkpoint_tensor tensor;
+    dt_dtype most = DT_F32;
+    for (int i = 0; dt_checkpoint_tensor_at(checkpoint, i, &tensor); i++)
+        if (tensor.canonical)
+            bytes[tensor.dtype] += tensor.bytes;
+    for (int i = 0; i < DT_DTYPE_COUNT; i++)
+        if (bytes[i] > bytes[most])
+            most = (dt_dtype)i;
+    return computed_as(most);
+}
+
+static dt_status choose_backend(dt_model *m, const dt_model_options *o, dt_error *err)
+{
+    dt_dtype dtype = stored_dtype(m->checkpoint);
+    if (o->dtype && !dt_dtype_parse(o->dtype, &dtype))
+        return dt_fail(err, DT_INVALID, "no type is called \"%s\": expected f32, bf16, f16 or q8_0",
+                       o->dtype);
+    return dt_backend_find(&m->backend, o->backend ? o->backend : "cpu", dtype, o->isa, err);
+}
+
+/* ---- opening ---- */
+
+static dt_status begin(dt_model **out, const dt_model_options *options, dt_error *err)
+{
+    dt_model *m = calloc(1, sizeof *m);
+    if (!m)
+        return dt_fail_memory(err, sizeof *m, "a model");
+    *out = m;
+    m->spec = options->spec ? options->spec : dt_layer_spec_fused();
+    if (options->open.log)
+        m->log = *options->open.log;
+    if ((m->arena = dt_arena_create())) {
+        m->defaults = DT_NEW(m->arena, dt_generation_defaults);
+        m->turn = DT_NEW(m->arena, pthread_mutex_t);
+    }
+    if (!m->defaults || !m->turn)
+        return dt_fail_memory(err, sizeof *m, "a model");
+    pthread_mutex_init(m->turn, NULL);
+    return DT_OK;
+}
+
+static dt_status attach(dt_model *m, const dt_checkpoint *checkpoint, const dt_model_options *options,
+                        dt_error *err)
+{
+    m->checkpoint = checkpoint;
+    m->config = dt_checkpoint_config(checkpoint);
+    m->source =
+        (dt_weight_source){.user = (void *)(uintptr_t)checkpoint, /* only ever handed back to const calls */
+                           .describe = describe,
+                           .read = read_rows,
+                           .direct = direct,
+                           .drop = drop};
+    DT_PASS(dt_config_check(m->config, err));
+    DT_PASS(choose_backend(m, options, err));
+    DT_PASS(dt_pool_create(&m->pool, options->threads, err));
+    return dt_weights_create(&m->weights, &m->source, m->pool, err);
+}
+
+dt_status dt_model_from_checkpoint(dt_model **out, const dt_checkpoint *checkpoint,
+                                   const dt_model_options *options, dt_error *err)
+{
+    static const dt_model_options defaults;
+    dt_model *m = NULL;
+    dt_status status = DT_OK;
+    if (!options)
+        options = &defaults;
+    *out = NULL;
+    DT_GO(status, begin(&m, options, err));
+    DT_GO(status, attach(m, checkpoint, options, err));
+    *out = m;
+    return DT_OK;
+done:
+    dt_model_close(m);
+    return status;
+}
+
+dt_status dt_model_open(dt_model **out, const char *path, const dt_model_options *options, dt_error *err)
+{
+    dt_checkpoint *checkpoint;
+    *out = NULL;
+    DT_TRY(dt_checkpoint_open(&checkpoint, path, options ? &options->open : NULL, err), err,
+           "while loading %s", path);
+    dt_status status = dt_model_from_checkpoint(out, checkpoint, options, err);
+    if (status != DT_OK) {
+        dt_error_while(err, "while loading %s", path);
+        dt_checkpoint_close(checkpoint);
+        return status;
+    }
+    (*out)->owned = checkpoint;
+    return DT_OK;
+}
+
+void dt_model_close(dt_model *m)
+{
+    if (!m)
+        return;
+    dt_weights_destroy(m->weights);
+    dt_pool_destroy(m->pool);
+    dt_checkpoint_close(m->owned);
+    if (m->turn)
+        pthread_mutex_destroy(m->turn);
+    dt_arena_destroy(m->arena);
+    free(m);
+}
+
+/* ---- asking ---- */
+
+const dt_model_config *dt_model_get_config(const dt_model *model)
+{
+    return model->config;
+}
+
+const dt_checkpoint *dt_model_checkpoint(const dt_model *model)
+{
+    return model->checkpoint;
+}
+
+const dt_layer_spec *dt_model_layer_spec(const dt_model *model)
+{
+    return model->spec;
+}
+
+dt_status dt_model_executor(dt_model *m, dt_graph *graph, const dt_executor_options *options,
+                            dt_executor **out, dt_error *err)
+{
+    return dt_executor_create(out, m->backend, graph, m->weights, m->pool, options, err);
+}
+
+dt_dtype dt_model_kv_dtype(const dt_model *model)
+{
+    dt_dtype products = model->backend->dtype;
+    return dt_dtype_block_elements(products) > 1 ? DT_F16 : products;
+}
+
+bool dt_model_has_encoder(const dt_model *model)
+{
+    return strcmp(model->config->model_type, "t5") == 0;
+}
+
+int64_t dt_model_positions(const dt_model *model)
+{
+    const dt_model_config *c = model->config;
+    bool limited =
+        c->position_embedding_type == DT_POSITION_LEARNED || c->position_embedding_type == DT_POSITION_ROPE;
+    return limited && c->max_sequence_length > 0 ? c->max_sequence_length : INT64_MAX;
+}
+
+size_t dt_model_weight_bytes(const dt_model *model)
+{
+    return dt_weights_bytes(model->weights);
+}
+
+void dt_model_enter(dt_model *model)
+{
+    pthread_mutex_lock(model->turn);
+}
+
+void dt_model_leave(dt_model *model)
+{
+    pthread_mutex_unlock(model->turn);
+}
