@@ -69,12 +69,17 @@ static dt_status add_attention(dt_check **list, const dt_op *op, dt_arena *arena
                arena, err);
 }
 
-/* kv_store: k, v, cu_seqlens, past, block_table, k_cache, v_cache. */
 static dt_status add_kv_store(dt_check **list, const dt_op *op, dt_arena *arena, dt_error *err)
 {
     dt_tensor *const *in = op->input;
-    DT_PASS(add(list, (dt_check){.kind = CHECK_LENGTHS, .a = in[2], .of = in[0]}, arena, err));
-    return add(list, (dt_check){.kind = CHECK_CACHE, .a = in[3], .b = in[2], .table = in[4], .of = in[5]},
+    const dt_tensor *appended = in[DT_KV_STORE_CU_SEQLENS];
+    DT_PASS(add(list, (dt_check){.kind = CHECK_LENGTHS, .a = appended, .of = in[DT_KV_STORE_K]}, arena, err));
+    return add(list,
+               (dt_check){.kind = CHECK_CACHE,
+                          .a = in[DT_KV_STORE_PAST],
+                          .b = appended,
+                          .table = in[DT_KV_STORE_BLOCK_TABLE],
+                          .of = in[DT_KV_STORE_K_CACHE]},
                arena, err);
 }
 

@@ -1,0 +1,5 @@
+dt_test(backend/weights_test SOURCES backend/op_rig.c LABELS threads)
+dt_test(backend/executor_test SOURCES backend/op_rig.c LABELS threads WRAP malloc calloc realloc)
+dt_test(backend/reference_ops_test SOURCES backend/op_rig.c)
+dt_test(backend/row_wise_test SOURCES backend/op_rig.c LABELS threads)
+dt_test(backend/attention_test SOURCES backend/op_rig.c LABELS threads)
