@@ -164,19 +164,30 @@ dt_status dt_stored_same(const dt_stored_tensor *a, const dt_stored_tensor *b, b
 
 /* ---- by name ---- */
 
-static const dt_stored_tensor *find_either(const dt_checkpoint *c, const dt_name_table *t, const char *name)
+static const dt_stored_tensor *find_joined(const dt_checkpoint *c, const char *before, const char *name)
 {
-    const dt_stored_tensor *s = dt_stored_set_find(c->set, name);
-    size_t n = strlen(t->prefix);
-    return !s && n && strncmp(name, t->prefix, n) == 0 ? dt_stored_set_find(c->set, name + n) : s;
+    char full[NAME_BYTES];
+    if (!before[0])
+        return dt_stored_set_find(c->set, name);
+    snprintf(full, sizeof full, "%s%s", before, name);
+    return dt_stored_set_find(c->set, full);
 }
 
-const dt_stored_tensor *dt_open_find(const dt_checkpoint *c, const dt_name_table *t, const char *name)
+static const dt_stored_tensor *find_either(const dt_checkpoint *c, const dt_name_table *t, const char *before,
+                                           const char *name)
 {
-    const dt_stored_tensor *s = find_either(c, t, name);
+    const dt_stored_tensor *s = find_joined(c, before, name);
+    size_t n = strlen(t->prefix);
+    return !s && n && strncmp(name, t->prefix, n) == 0 ? find_joined(c, before, name + n) : s;
+}
+
+const dt_stored_tensor *dt_open_find(const dt_checkpoint *c, const dt_name_table *t, const char *before,
+                                     const char *name)
+{
+    const dt_stored_tensor *s = find_either(c, t, before, name);
     for (int i = 0; i < t->copy_count && !s; i++)
         if (strcmp(t->copy[i].of, name) == 0)
-            s = find_either(c, t, t->copy[i].name);
+            s = find_either(c, t, before, t->copy[i].name);
     return s;
 }
 
@@ -202,45 +213,60 @@ static dt_status unknown_tensor(const dt_checkpoint *c, const dt_stored_tensor *
     return DT_FORMAT;
 }
 
-/* `s` repeats `of` when the table says so; then they must be equal. */
-static dt_status try_copies(dt_checkpoint *c, const dt_name_table *t, const char *name,
+dt_status dt_open_copy(dt_checkpoint *c, const dt_stored_tensor *s, int external, bool lenient, dt_fate *fate,
+                       dt_error *err)
+{
+    bool same = false;
+    const dt_stored_tensor *of = dt_mapping_external_at(c->mapping, external)->stored;
+    DT_PASS(dt_stored_same(s, of, &same, err));
+    if (!same && !lenient)
+        return dt_fail(err, DT_MISMATCH, "tensors \"%s\" and \"%s\" must be equal and are not", s->name,
+                       of->name);
+    if (!same)
+        dt_open_problem(c, "tensor \"%s\" differs from \"%s\", which it should repeat; the latter is used",
+                        s->name, of->name);
+    *fate = (dt_fate){external, dt_arena_printf(c->arena, "copy of %s", of->name)};
+    return fate->rule ? DT_OK : dt_fail_memory(err, 64, "a rule");
+}
+
+/* `s`, called `name`, repeats a bound tensor when the table says so; then they must be equal. */
+static dt_status try_copies(dt_checkpoint *c, const dt_name_table *t, const char *before, const char *name,
                             const dt_stored_tensor *s, dt_fate *fate, dt_error *err)
 {
-    for (int i = 0; i < t->copy_count; i++) {
-        bool same = false;
-        int external =
-            strcmp(t->copy[i].name, name) == 0 ? dt_mapping_find_external(c->mapping, t->copy[i].of) : -1;
-        if (external < 0)
+    for (int i = 0; i < t->copy_count && fate->external < 0; i++) {
+        char of[NAME_BYTES];
+        if (strcmp(t->copy[i].name, name) != 0)
             continue;
-        const dt_stored_tensor *of = dt_mapping_external_at(c->mapping, external)->stored;
-        DT_PASS(dt_stored_same(s, of, &same, err));
-        if (!same)
-            return dt_fail(err, DT_MISMATCH, "tensors \"%s\" and \"%s\" must be equal and are not", s->name,
-                           of->name);
-        *fate = (dt_fate){external, dt_arena_printf(c->arena, "copy of %s", of->name)};
-        return fate->rule ? DT_OK : dt_fail_memory(err, 64, "a rule");
+        snprintf(of, sizeof of, "%s%s", before, t->copy[i].of);
+        int external = dt_mapping_find_external(c->mapping, of);
+        if (external >= 0)
+            DT_PASS(dt_open_copy(c, s, external, false, fate, err));
     }
     return DT_OK;
 }
 
-static dt_status decide_fate(dt_checkpoint *c, const dt_name_table *t, const char *add_prefix,
-                             const dt_stored_tensor *s, dt_fate *fate, dt_error *err)
+static dt_status decide_fate(dt_checkpoint *c, const dt_name_table *t, const char *before,
+                             dt_fate_finder finder, const dt_stored_tensor *s, dt_fate *fate, dt_error *err)
 {
     char full[NAME_BYTES];
-    const char *name = dt_starts_with(s->name, add_prefix) ? s->name + strlen(add_prefix) : s->name;
+    const char *name = dt_starts_with(s->name, before) ? s->name + strlen(before) : s->name;
     bool prefixed = t->prefix[0] && !dt_starts_with(name, t->prefix);
     snprintf(full, sizeof full, "%s%s", t->prefix, name);
-    DT_PASS(try_copies(c, t, name, s, fate, err));
-    if (fate->external < 0 && prefixed)
-        DT_PASS(try_copies(c, t, full, s, fate, err));
+    if (finder)
+        DT_PASS(finder(c, s, fate, err));
+    if (fate->external >= 0 || fate->rule)
+        return DT_OK;
+    DT_PASS(try_copies(c, t, before, name, s, fate, err));
+    if (prefixed)
+        DT_PASS(try_copies(c, t, before, full, s, fate, err));
     for (int i = 0; i < t->skip_count && fate->external < 0 && !fate->rule; i++)
         if (dt_names_fit(t->skip[i].pattern, name) || (prefixed && dt_names_fit(t->skip[i].pattern, full)))
             fate->rule = t->skip[i].rule;
     return fate->external >= 0 || fate->rule ? DT_OK : unknown_tensor(c, s, err);
 }
 
-static dt_status account(dt_checkpoint *c, const dt_name_table *t, const char *add_prefix, const bound *list,
-                         size_t bound_count, dt_error *err)
+static dt_status account(dt_checkpoint *c, const dt_name_table *t, const char *before, dt_fate_finder finder,
+                         const bound *list, size_t bound_count, dt_error *err)
 {
     size_t count = dt_stored_set_count(c->set);
     c->fate = DT_NEW_ARRAY(c->arena, dt_fate, count + 1);
@@ -251,26 +277,29 @@ static dt_status account(dt_checkpoint *c, const dt_name_table *t, const char *a
         const bound *hit = bsearch(&key, list, bound_count, sizeof *list, by_address);
         c->fate[i].external = hit ? hit->external : -1;
         if (!hit)
-            DT_PASS(decide_fate(c, t, add_prefix, key.stored, &c->fate[i], err));
+            DT_PASS(decide_fate(c, t, before, finder, key.stored, &c->fate[i], err));
     }
     return DT_OK;
 }
 
-dt_status dt_open_bind_names(dt_checkpoint *c, const dt_name_table *t, const char *add_prefix, dt_error *err)
+dt_status dt_open_bind_names(dt_checkpoint *c, const dt_name_table *t, const char *before,
+                             dt_fate_finder finder, dt_error *err)
 {
     int count = dt_mapping_external_count(c->mapping);
+    size_t skip = strlen(before);
+    c->before = before;
     bound *list = DT_NEW_ARRAY(c->arena, bound, count + 1);
     if (!list)
         return dt_fail_memory(err, sizeof *list * (size_t)count, "the list of tensors");
     for (int i = 0; i < count; i++) {
-        char name[NAME_BYTES];
-        snprintf(name, sizeof name, "%s%s", add_prefix, dt_mapping_external_at(c->mapping, i)->name);
-        const dt_stored_tensor *s = dt_open_find(c, t, name);
+        const char *name = dt_mapping_external_at(c->mapping, i)->name;
+        const dt_stored_tensor *s =
+            dt_open_find(c, t, before, dt_starts_with(name, before) ? name + skip : name);
         if (!s)
             return dt_open_missing(c, i, err);
         DT_PASS(dt_open_bind(c, i, s, err));
         list[i] = (bound){s, i};
     }
     qsort(list, (size_t)count, sizeof *list, by_address);
-    return account(c, t, add_prefix, list, (size_t)count, err);
+    return account(c, t, before, finder, list, (size_t)count, err);
 }

@@ -51,7 +51,8 @@ struct dt_checkpoint {
     dt_stored_set *set;
     dt_model_config config;
     dt_mapping *mapping;
-    dt_fate *fate; /* of each stored tensor, in the set's order */
+    dt_fate *fate;      /* of each stored tensor, in the set's order */
+    const char *before; /* what the files put before the names of the model's tensors */
     dt_fact fact[DT_FACT_LIMIT];
     int fact_count;
     const char *problem[DT_PROBLEM_LIMIT];
@@ -69,6 +70,12 @@ bool dt_megatron_state_detect(const char *path);
 dt_status dt_megatron_state_open(dt_checkpoint *checkpoint, const dt_open_options *options, dt_error *err);
 dt_status dt_megatron_state_write(const dt_checkpoint *checkpoint, const char *path,
                                   const dt_export_options *options, dt_export_result *result, dt_error *err);
+bool dt_megatron_legacy_detect(const char *path);
+dt_status dt_megatron_legacy_open(dt_checkpoint *checkpoint, const dt_open_options *options, dt_error *err);
+bool dt_megatron_dist_detect(const char *path);
+dt_status dt_megatron_dist_open(dt_checkpoint *checkpoint, const dt_open_options *options, dt_error *err);
+bool dt_nemo_detect(const char *path);
+dt_status dt_nemo_open(dt_checkpoint *checkpoint, const dt_open_options *options, dt_error *err);
 
 const dt_format *dt_format_row(int index);          /* NULL past the end */
 const dt_format *dt_format_named(const char *name); /* NULL when unknown */
@@ -91,17 +98,28 @@ dt_status dt_open_bind(dt_checkpoint *checkpoint, int external, const dt_stored_
 dt_status dt_open_missing(dt_checkpoint *checkpoint, int external, dt_error *err);
 
 /*
+ * Decide what a stored tensor is that no external tensor was bound to: leave *fate alone (external -1, no rule), give
+ * it a rule, or call dt_open_copy. What it leaves alone goes through the table's copies and skip rules.
+ */
+typedef dt_status (*dt_fate_finder)(dt_checkpoint *checkpoint, const dt_stored_tensor *stored, dt_fate *fate,
+                                    dt_error *err);
+
+/*
  * Bind by name: each external tensor to the stored one of its name, of that name without the table's prefix, or to a
- * copy of it; then account for the rest by the table's copies and skip rules. add_prefix goes before every
- * external name in the files ("module."; "" for none).
+ * copy of it; then account for the rest. `before` is what the external names start with in this file ("module."; ""
+ * for nothing); the table's names come after it. finder may be NULL.
  * Errors: DT_NOT_FOUND missing, DT_MISMATCH shapes or unequal copies, DT_FORMAT a tensor with no place.
  */
-dt_status dt_open_bind_names(dt_checkpoint *checkpoint, const dt_name_table *table, const char *add_prefix,
-                             dt_error *err);
+dt_status dt_open_bind_names(dt_checkpoint *checkpoint, const dt_name_table *table, const char *before,
+                             dt_fate_finder finder, dt_error *err);
+
+/* `stored` repeats the bound `external`. Unequal: DT_MISMATCH, or with `lenient` a problem. */
+dt_status dt_open_copy(dt_checkpoint *checkpoint, const dt_stored_tensor *stored, int external, bool lenient,
+                       dt_fate *fate, dt_error *err);
 
 /* The stored tensor of a name, of the name without the table's prefix, or a copy of it; NULL. */
 const dt_stored_tensor *dt_open_find(const dt_checkpoint *checkpoint, const dt_name_table *table,
-                                     const char *name);
+                                     const char *before, const char *name);
 
 /* Do two stored tensors hold the same values in the same type and shape? Reads both. */
 dt_status dt_stored_same(const dt_stored_tensor *a, const dt_stored_tensor *b, bool *same, dt_error *err);

@@ -109,7 +109,7 @@ static dt_status gather_evidence(const dt_checkpoint *c, const dt_name_table *na
     int count;
     const dt_name_row *embedding =
         dt_names_row(names, "embedding.word_embeddings.weight", false, numbers, &count);
-    const dt_stored_tensor *table = dt_open_find(c, names, embedding->external[0]);
+    const dt_stored_tensor *table = dt_open_find(c, names, "", embedding->external[0]);
     const dt_stored_tensor *head = dt_stored_set_find(c->set, "lm_head.weight");
     bool same = true;
     if (head && table && head != table)
@@ -139,7 +139,7 @@ static dt_status open_with(dt_checkpoint *c, const json_t *json, const json_t *g
     note_facts(c, family);
     DT_PASS(dt_open_parameters(c, err));
     DT_PASS(dt_names_map(c->mapping, family->names, &c->config, err));
-    return dt_open_bind_names(c, family->names, "", err);
+    return dt_open_bind_names(c, family->names, "", NULL, err);
 }
 
 dt_status dt_hf_open(dt_checkpoint *c, const dt_open_options *options, dt_error *err)

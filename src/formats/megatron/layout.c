@@ -173,6 +173,40 @@ dt_status dt_megatron_map(const dt_model_config *config, const dt_stored_set *se
     return dt_mapping_finish(m, err);
 }
 
+/* ---- tensor-parallel parts ---- */
+
+/* The axis that is cut (0 rows, 1 columns, -1 none), and into how many equal stretches each rank's part falls. */
+static int cut_axis(dt_split split, int *stretches)
+{
+    *stretches = split == DT_SPLIT_GATED ? 2 : 1; /* [gate; up]: each half is cut alike */
+    return split == DT_SPLIT_NONE ? -1 : split == DT_SPLIT_ROW ? 1 : 0;
+}
+
+dt_status dt_megatron_cut(const dt_canonical *c, int ranks, dt_megatron_part *part, int *count, dt_error *err)
+{
+    int stretches, axis = cut_axis(c->spec->split, &stretches), n = axis < 0 ? 1 : ranks;
+    int64_t rows = axis == 0 ? c->rows / (n * stretches) : c->rows, cols = axis == 1 ? c->cols / n : c->cols;
+    if (axis == 0 ? rows * n * stretches != c->rows : cols * n != c->cols)
+        return dt_fail(err, DT_MISMATCH,
+                       "\"%s\" [%" PRId64 ", %" PRId64 "] cannot be shared by %d tensor-parallel ranks",
+                       c->spec->name, c->rows, c->cols, ranks);
+    *count = 0;
+    for (int s = 0; s < (axis == 0 ? stretches : 1); s++)
+        for (int r = 0; r < n; r++) {
+            dt_megatron_part *p = &part[(*count)++];
+            p->rank = r;
+            p->shape = (dt_shape){.rank = c->spec->rank, .dim = {axis == 0 ? rows * stretches : rows}};
+            if (c->spec->rank == 2)
+                p->shape.dim[1] = cols;
+            p->piece = (dt_piece){.row = s * rows,
+                                  .to_row = axis == 0 ? (s * n + r) * rows : 0,
+                                  .to_col = axis == 1 ? r * cols : 0,
+                                  .rows = rows,
+                                  .cols = cols};
+        }
+    return DT_OK;
+}
+
 /* ---- which model ---- */
 
 /* Names that say: a model that is not read yet. */

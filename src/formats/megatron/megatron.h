@@ -5,6 +5,7 @@
 #define DT_FORMATS_MEGATRON_H
 
 #include "formats/open.h"
+#include "formats/torch/pickle.h"
 
 #include <jansson.h>
 
@@ -18,6 +19,37 @@ dt_status dt_megatron_write_config(const dt_model_config *config, json_t **out, 
 /* Read `path`, and note its numbers as facts. */
 dt_status dt_megatron_load_config(dt_checkpoint *checkpoint, const char *path, dt_error *err);
 dt_status dt_megatron_use_config(dt_checkpoint *checkpoint, const json_t *json, dt_error *err);
+
+/* options->config when given, else `args` (NULL: an error that asks for --config). */
+dt_status dt_megatron_any_config(dt_checkpoint *checkpoint, const dt_open_options *options,
+                                 const json_t *args, dt_error *err);
+/* The padded vocabulary, where the configuration does not say: the embedding's rows times the ranks it is cut for. */
+void dt_megatron_use_vocabulary(dt_checkpoint *checkpoint, const dt_stored_tensor *embedding, int64_t ranks);
+/* Fails unless the weights are f32 and so their own masters. */
+dt_status dt_megatron_need_masters(const dt_checkpoint *checkpoint, dt_error *err);
+
+/* The folder that holds one iteration: PATH, or the one that its tracker file names. false: there is none. */
+bool dt_megatron_resolve(const char *path, char out[], size_t bytes);
+/* An argparse.Namespace (or dict) as flat JSON; what has no plain value is left out. NULL when it is neither. */
+json_t *dt_megatron_arguments(const dt_value *args);
+/* YAML text as JSON, without anchors. Unsupported where libyaml is missing. */
+dt_status dt_nemo_parse(json_t **out, const char *text, size_t bytes, dt_error *err);
+/* NeMo 2's context/model.yaml: the model's configuration as flat JSON. */
+dt_status dt_nemo_config(json_t **out, const char *path, dt_error *err);
+
+/* One tensor-parallel rank's part of a canonical tensor. */
+typedef struct dt_megatron_part {
+    int rank;
+    dt_shape shape; /* of the rank's tensor */
+    dt_piece piece; /* external not set */
+} dt_megatron_part;
+
+/*
+ * How `ranks` tensor-parallel ranks share a canonical tensor: at most 2 · ranks parts, in band order.
+ * Errors: DT_MISMATCH does not divide.
+ */
+dt_status dt_megatron_cut(const dt_canonical *canonical, int ranks, dt_megatron_part *part, int *count,
+                          dt_error *err);
 
 extern const dt_name_table dt_megatron_names; /* copies and skips; its rows are layout.c's */
 

@@ -49,6 +49,34 @@ dt_status dt_megatron_load_config(dt_checkpoint *c, const char *path, dt_error *
     return status;
 }
 
+dt_status dt_megatron_any_config(dt_checkpoint *c, const dt_open_options *options, const json_t *args,
+                                 dt_error *err)
+{
+    if (options->config) {
+        const char *path = dt_arena_text(c->arena, options->config);
+        return path ? dt_megatron_load_config(c, path, err) : dt_fail_memory(err, PATH_BYTES, "a path");
+    }
+    if (args)
+        DT_TRY(dt_megatron_use_config(c, args, err), err, "while reading %s", c->config_file);
+    else {
+        dt_fail(err, DT_NOT_FOUND, "the checkpoint holds no arguments (\"args\") that describe the model");
+        dt_error_try(err, "--config FILE, a config.json with Megatron's field names");
+        return DT_NOT_FOUND;
+    }
+    return DT_OK;
+}
+
+void dt_megatron_use_vocabulary(dt_checkpoint *c, const dt_stored_tensor *embedding, int64_t ranks)
+{
+    int64_t rows;
+    if (!embedding || embedding->shape.rank != 2 ||
+        __builtin_mul_overflow(embedding->shape.dim[0], ranks, &rows))
+        return;
+    c->config.padded_vocab_size = rows;
+    if (c->config.vocab_size <= 0)
+        c->config.vocab_size = rows;
+}
+
 dt_status dt_megatron_state_open(dt_checkpoint *c, const dt_open_options *options, dt_error *err)
 {
     const char *state = dt_open_path(c, c->path, "state.safetensors");
@@ -58,9 +86,11 @@ dt_status dt_megatron_state_open(dt_checkpoint *c, const dt_open_options *option
         return dt_fail_memory(err, PATH_BYTES, "a path");
     DT_TRY(dt_safetensors_read(c->set, state, err), err, "while reading %s", state);
     DT_PASS(dt_megatron_load_config(c, config, err));
+    if (c->config.padded_vocab_size <= 0)
+        dt_megatron_use_vocabulary(c, dt_stored_set_find(c->set, "embedding.word_embeddings.weight"), 1);
     DT_PASS(dt_open_parameters(c, err));
     DT_PASS(dt_megatron_map(&c->config, c->set, "", DT_SPELL_TE, c->mapping, err));
-    return dt_open_bind_names(c, &dt_megatron_names, "", err);
+    return dt_open_bind_names(c, &dt_megatron_names, "", NULL, err);
 }
 
 /* ---- writing ---- */
