@@ -27,7 +27,7 @@ void dt_decoder_next(dt_decoding *run, int index, const char *text, size_t bytes
     }
     const dt_decoder *d = &t->decoder[index + 1];
     if (d->gathers)
-        keep(run, &run->state[index + 1].held, text, bytes);
+        keep(run, &run->state[index + 1].gathered, text, bytes);
     else
         d->push(d, run, text, bytes);
 }
@@ -64,9 +64,9 @@ dt_status dt_decoding_finish(dt_decoding *run, dt_error *err)
     run->err = err;
     for (int i = 0; i < t->decoder_count && run->status == DT_OK; i++) {
         const dt_decoder *d = &t->decoder[i];
-        dt_text *held = &run->state[i].held;
+        dt_text *gathered = &run->state[i].gathered;
         if (d->gathers)
-            d->push(d, run, held->data != NULL ? held->data : "", held->bytes);
+            d->push(d, run, gathered->data != NULL ? gathered->data : "", gathered->bytes);
         if (d->finish != NULL)
             d->finish(d, run);
     }
@@ -76,6 +76,7 @@ dt_status dt_decoding_finish(dt_decoding *run, dt_error *err)
 void dt_decoding_free(dt_decoding *run)
 {
     for (int i = 0; i < DT_PART_LIMIT; i++) {
+        dt_text_free(&run->state[i].gathered);
         dt_text_free(&run->state[i].held);
         dt_text_free(&run->state[i].bytes);
     }

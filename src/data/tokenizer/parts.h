@@ -200,7 +200,8 @@ typedef struct dt_decoding dt_decoding;
 
 /* What a stage remembers between tokens. */
 typedef struct dt_decoder_state {
-    dt_text held; /* text it cannot hand on yet */
+    dt_text gathered; /* for a stage that gathers: what came in */
+    dt_text held;     /* text it cannot hand on yet */
     dt_text bytes;
     size_t index; /* tokens seen */
     bool flag[2];
@@ -274,6 +275,9 @@ struct dt_tokenizer {
     const char *unk_surface; /* sentencepiece */
     int32_t special[4];      /* by dt_special_token; -1 = not named */
 };
+
+/* An empty tokenizer for a reader to fill, then dt_added_finish to complete. NULL when memory is short. */
+dt_tokenizer *dt_tokenizer_blank(void);
 
 /* Compile a regex that the tokenizer then owns. */
 dt_status dt_own_regex(dt_tokenizer *tokenizer, const dt_regex **out, const char *pattern, size_t bytes,

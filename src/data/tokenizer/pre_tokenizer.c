@@ -411,109 +411,18 @@ static dt_status read_fixed_length(dt_tokenizer *t, dt_pre *pre, const json_t *j
     return DT_OK;
 }
 
-/* Scripts by PCRE2's names. Kana counts as Han, as in sentencepiece's trainer. */
-static const char *const scripts[] = {
-    "Arabic",
-    "Armenian",
-    "Balinese",
-    "Bamum",
-    "Batak",
-    "Bengali",
-    "Bopomofo",
-    "Braille",
-    "Buginese",
-    "Buhid",
-    "Canadian_Aboriginal",
-    "Chakma",
-    "Cham",
-    "Cherokee",
-    "Common",
-    "Coptic",
-    "Cuneiform",
-    "Cypriot",
-    "Cyrillic",
-    "Deseret",
-    "Devanagari",
-    "Egyptian_Hieroglyphs",
-    "Ethiopic",
-    "Georgian",
-    "Glagolitic",
-    "Gothic",
-    "Greek",
-    "Gujarati",
-    "Gurmukhi",
-    "Hangul",
-    "Hanunoo",
-    "Hebrew",
-    "Inherited",
-    "Javanese",
-    "Kannada",
-    "Kayah_Li",
-    "Kharoshthi",
-    "Khmer",
-    "Lao",
-    "Latin",
-    "Lepcha",
-    "Limbu",
-    "Linear_A",
-    "Linear_B",
-    "Lisu",
-    "Malayalam",
-    "Meetei_Mayek",
-    "Mongolian",
-    "Myanmar",
-    "New_Tai_Lue",
-    "Nko",
-    "Ogham",
-    "Ol_Chiki",
-    "Old_Italic",
-    "Old_Persian",
-    "Oriya",
-    "Osmanya",
-    "Phags_Pa",
-    "Phoenician",
-    "Runic",
-    "Samaritan",
-    "Saurashtra",
-    "Sinhala",
-    "Sundanese",
-    "Syloti_Nagri",
-    "Syriac",
-    "Tagalog",
-    "Tagbanwa",
-    "Tai_Le",
-    "Tai_Tham",
-    "Tai_Viet",
-    "Tamil",
-    "Telugu",
-    "Thaana",
-    "Thai",
-    "Tibetan",
-    "Tifinagh",
-    "Ugaritic",
-    "Vai",
-    "Yi",
-};
-
-/* Since PCRE2 10.40 a bare name means the extensions too, and "sc:" the script alone, which older ones refuse. */
-static dt_status script_regex(dt_tokenizer *t, dt_pre *pre, const char *prefix, dt_error *err)
+/* One alternative a script, so a match is a run of one. Kana counts as Han, as in sentencepiece's trainer. */
+static dt_status read_scripts(dt_tokenizer *t, dt_pre *pre, const json_t *json, dt_error *err)
 {
+    (void)json;
     dt_text pattern = {0};
-    dt_text_printf(&pattern, "(?:[\\p{%sHan}\\p{%sHiragana}\\p{%sKatakana}\\x{30FC}]+", prefix, prefix,
-                   prefix);
-    for (size_t i = 0; i < sizeof scripts / sizeof *scripts; i++)
-        dt_text_printf(&pattern, "|(?:(?![\\x20\\x{30FC}])\\p{%s%s})+", prefix, scripts[i]);
-    dt_text_put(&pattern, ")");
+    dt_text_put(&pattern, "[\\p{Han}\\p{Hiragana}\\p{Katakana}\\x{30FC}]+");
+    for (size_t i = 0; dt_regex_script(i) != NULL; i++)
+        dt_text_printf(&pattern, "|(?:(?![\\x20\\x{30FC}])\\p{%s})+", dt_regex_script(i));
     dt_status status = pattern.failed ? dt_fail_memory(err, pattern.bytes, "a regex")
                                       : dt_own_regex(t, &pre->regex, pattern.data, pattern.bytes, err);
     dt_text_free(&pattern);
     return status;
-}
-
-static dt_status read_scripts(dt_tokenizer *t, dt_pre *pre, const json_t *json, dt_error *err)
-{
-    (void)json;
-    return script_regex(t, pre, "sc:", NULL) == DT_OK ? DT_OK : script_regex(t, pre, "", err);
 }
 
 static const struct row {

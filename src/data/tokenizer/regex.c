@@ -3,11 +3,14 @@
  *
  * Where the two differ, and what is done about it:
  *   \s \S      White_Space; PCRE2's \s has U+180E besides
- *   \w \W      Alphabetic, marks, Nd, Pc; PCRE2's \w (before 10.43) lacks marks
+ *   \w \W      Alphabetic, marks, Nd, Pc, and the six No of Latin-1; PCRE2's \w (before 10.43) lacks marks
  *   \h         a hexadecimal digit; PCRE2: horizontal space
  *   \uHHHH     a code point; PCRE2: nothing
+ *   \p{Han}    the script; PCRE2 since 10.40: with its extensions, unless written sc:Han
+ *   [:punct:]  with symbols; [:space:], [:word:] as \s, \w
  *   (?m)       dot matches newline, PCRE2's (?s); ^ and $ are line anchors always
  *   {1,3}+     the repeated item repeated; PCRE2: possessive
+ *   (?i)ss     also matches ß, and other foldings of several characters; PCRE2 folds one to one: left so
  *   [a[b]] &&  nested and intersected classes: refused, PCRE2 10.4x has neither
  */
 #include "data/tokenizer/regex.h"
@@ -17,11 +20,13 @@
 
 #define PCRE2_CODE_UNIT_WIDTH 8
 #include <pcre2.h>
+#include <stdio.h>
 #include <string.h>
 
 #define SPACE_CLASS "\\p{Z}\\x09-\\x0d\\x{85}"
 #define WORD_CLASS                                                                                           \
-    "\\p{L}\\p{M}\\p{Nd}\\p{Nl}\\p{Pc}\\x{24B6}-\\x{24E9}\\x{1F130}-\\x{1F149}\\x{1F150}-\\x{1F169}"         \
+    "\\p{L}\\p{M}\\p{Nd}\\p{Nl}\\p{Pc}\\xB2\\xB3\\xB9\\xBC-\\xBE\\x{24B6}-\\x{24E9}\\x{1F130}-\\x{1F149}"    \
+    "\\x{1F150}-\\x{1F169}"                                                                                  \
     "\\x{1F170}-\\x{1F189}"
 #define HEX_CLASS "0-9a-fA-F"
 
@@ -34,6 +39,97 @@ static const struct {
     {'w', "[" WORD_CLASS "]", WORD_CLASS},   {'W', "[^" WORD_CLASS "]", NULL},
     {'h', "[" HEX_CLASS "]", HEX_CLASS},     {'H', "[^" HEX_CLASS "]", NULL},
 };
+
+static const char *const scripts[] = {
+    "Han",
+    "Hiragana",
+    "Katakana",
+    "Arabic",
+    "Armenian",
+    "Balinese",
+    "Bamum",
+    "Batak",
+    "Bengali",
+    "Bopomofo",
+    "Braille",
+    "Buginese",
+    "Buhid",
+    "Canadian_Aboriginal",
+    "Chakma",
+    "Cham",
+    "Cherokee",
+    "Common",
+    "Coptic",
+    "Cuneiform",
+    "Cypriot",
+    "Cyrillic",
+    "Deseret",
+    "Devanagari",
+    "Egyptian_Hieroglyphs",
+    "Ethiopic",
+    "Georgian",
+    "Glagolitic",
+    "Gothic",
+    "Greek",
+    "Gujarati",
+    "Gurmukhi",
+    "Hangul",
+    "Hanunoo",
+    "Hebrew",
+    "Inherited",
+    "Javanese",
+    "Kannada",
+    "Kayah_Li",
+    "Kharoshthi",
+    "Khmer",
+    "Lao",
+    "Latin",
+    "Lepcha",
+    "Limbu",
+    "Linear_A",
+    "Linear_B",
+    "Lisu",
+    "Malayalam",
+    "Meetei_Mayek",
+    "Mongolian",
+    "Myanmar",
+    "New_Tai_Lue",
+    "Nko",
+    "Ogham",
+    "Ol_Chiki",
+    "Old_Italic",
+    "Old_Persian",
+    "Oriya",
+    "Osmanya",
+    "Phags_Pa",
+    "Phoenician",
+    "Runic",
+    "Samaritan",
+    "Saurashtra",
+    "Sinhala",
+    "Sundanese",
+    "Syloti_Nagri",
+    "Syriac",
+    "Tagalog",
+    "Tagbanwa",
+    "Tai_Le",
+    "Tai_Tham",
+    "Tai_Viet",
+    "Tamil",
+    "Telugu",
+    "Thaana",
+    "Thai",
+    "Tibetan",
+    "Tifinagh",
+    "Ugaritic",
+    "Vai",
+    "Yi",
+};
+
+const char *dt_regex_script(size_t number)
+{
+    return number < sizeof scripts / sizeof *scripts ? scripts[number] : NULL;
+}
 
 enum { NESTING_LIMIT = 100, PATTERN_LIMIT = 1 << 16 };
 
@@ -70,6 +166,39 @@ static dt_status unsupported(translation *t, const char *what)
     return dt_fail(t->err, DT_UNSUPPORTED, "regex construct at byte %zu: %s", t->at, what);
 }
 
+/* Does "{Name}" stand here, Name a script, and would PCRE2 take it for more than the script? */
+static bool names_script(const translation *t)
+{
+    char version[64] = "";
+    int major = 0, minor = 0;
+    if (pcre2_config(PCRE2_CONFIG_VERSION, NULL) <= (int)sizeof version)
+        pcre2_config(PCRE2_CONFIG_VERSION, version);
+    if (sscanf(version, "%d.%d", &major, &minor) != 2 || major < 10 || (major == 10 && minor < 40))
+        return false;
+    const char *name = t->in + t->at + 1, *end = memchr(name, '}', t->bytes - t->at - 1);
+    for (size_t i = 0; end != NULL && i < sizeof scripts / sizeof *scripts; i++)
+        if (strlen(scripts[i]) == (size_t)(end - name) && memcmp(scripts[i], name, (size_t)(end - name)) == 0)
+            return true;
+    return false;
+}
+
+/* "[:name:]" inside brackets. */
+static void posix_class(translation *t)
+{
+    static const char *const classes[][2] = {
+        {"[:punct:]", "\\p{P}\\p{S}"}, {"[:space:]", SPACE_CLASS}, {"[:word:]", WORD_CLASS}};
+    for (size_t i = 0; i < sizeof classes / sizeof *classes; i++) {
+        size_t length = strlen(classes[i][0]);
+        if (t->bytes - t->at >= length && memcmp(t->in + t->at, classes[i][0], length) == 0) {
+            put_string(t, classes[i][1]);
+            t->at += length;
+            return;
+        }
+    }
+    const char *end = memchr(t->in + t->at, ']', t->bytes - t->at);
+    copy(t, end != NULL ? (size_t)(end - (t->in + t->at)) + 1 : 2);
+}
+
 static dt_status escape(translation *t, bool inside)
 {
     char letter = peek(t, 1);
@@ -91,7 +220,9 @@ static dt_status escape(translation *t, bool inside)
         return DT_OK;
     }
     copy(t, 2);
-    if ((letter == 'p' || letter == 'P' || letter == 'x') && peek(t, 0) == '{')
+    if ((letter == 'p' || letter == 'P') && peek(t, 0) == '{' && names_script(t))
+        put_string(t, "{sc:"), t->at++;
+    if ((letter == 'p' || letter == 'P' || letter == 'x') && (peek(t, 0) == '{' || t->in[t->at - 1] == '{'))
         while (t->at < t->bytes && t->in[t->at - 1] != '}')
             copy(t, 1);
     return DT_OK;
@@ -112,8 +243,7 @@ static dt_status bracket(translation *t)
         if (c == '\\') {
             DT_PASS(escape(t, true));
         } else if (c == '[' && peek(t, 1) == ':') {
-            const char *end = memchr(t->in + t->at, ']', t->bytes - t->at);
-            copy(t, end != NULL ? (size_t)(end - (t->in + t->at)) + 1 : 2);
+            posix_class(t);
         } else if (c == '[') {
             return unsupported(t, "a class inside a class");
         } else if (c == '&' && peek(t, 1) == '&') {

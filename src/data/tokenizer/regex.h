@@ -18,6 +18,9 @@ typedef struct dt_regex dt_regex;
 dt_status dt_regex_create(dt_regex **out, const char *pattern, size_t bytes, dt_error *err);
 void dt_regex_destroy(dt_regex *regex); /* NULL is fine */
 
+/* The scripts that \p{…} knows, by number; NULL behind the last. */
+const char *dt_regex_script(size_t number);
+
 /* What matching needs besides the pattern; zero-initialised, made on first use, freed by dt_regex_space_free. */
 typedef struct dt_regex_space {
     void *match, *context;

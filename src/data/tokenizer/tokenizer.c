@@ -35,8 +35,7 @@ void dt_tokenizer_close(dt_tokenizer *t)
     dt_arena_destroy(t->arena); /* `t` lives in it */
 }
 
-/* An empty tokenizer for a reader to fill. */
-static dt_tokenizer *tokenizer_create(void)
+dt_tokenizer *dt_tokenizer_blank(void)
 {
     dt_arena *arena = dt_arena_create();
     dt_tokenizer *t = arena == NULL ? NULL : DT_NEW(arena, dt_tokenizer);
@@ -55,7 +54,7 @@ static dt_tokenizer *tokenizer_create(void)
 dt_status dt_tokenizer_open(dt_tokenizer **out, const char *path, dt_error *err)
 {
     *out = NULL;
-    dt_tokenizer *t = tokenizer_create();
+    dt_tokenizer *t = dt_tokenizer_blank();
     if (t == NULL)
         return dt_fail_memory(err, sizeof *t, "a tokenizer");
     dt_status status = dt_tokenizer_read_path(t, path, err);
