@@ -7,6 +7,9 @@
 #include "formats/safetensors/safetensors.h"
 #include "inference/model.h"
 
+#include <drivetrain/verify.h>
+#include <drivetrain/version.h>
+
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
