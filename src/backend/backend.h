@@ -126,12 +126,13 @@ void dt_executor_destroy(dt_executor *executor);
 
 /* Bind an input or state to the caller's memory (dense; valid until rebound). */
 dt_status dt_executor_bind(dt_executor *executor, const char *name, void *data, dt_error *err);
-/* This run's count of an axis; at most its capacity. */
+/* The count of an axis in the runs that follow, at first its capacity; at most that. */
 dt_status dt_executor_count(dt_executor *executor, const char *axis, int64_t count, dt_error *err);
 
 /*
- * Run the forward phase (and, when the graph has one, the backward phase). Allocates nothing and takes no lock.
- * Checks ids before use: DT_INVALID names the input, the row and the range.
+ * Run the forward phase; or, after it and with the same counts, the backward phase of a graph that has one. Allocates
+ * nothing and takes no lock. Checks ids before use: DT_INVALID names the input, the row and the range. One run at a
+ * time on a pool.
  */
 dt_status dt_executor_run(dt_executor *executor, dt_error *err);
 dt_status dt_executor_run_backward(dt_executor *executor, dt_error *err);

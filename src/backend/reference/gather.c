@@ -35,9 +35,11 @@ static void add_up(const dt_data *dy, const int32_t *ids, int64_t t, const dt_da
 {
     int64_t cols = dt_reference_cols(dy), rows = dt_reference_rows(dy);
     memset(sum, 0, (size_t)cols * sizeof *sum);
-    for (int64_t u = t; u < rows; u++)
+    for (int64_t u = t; u < rows; u++) {
+        const float *row = dt_f32_row(dy, u);
         for (int64_t i = 0; ids[u] == ids[t] && i < cols; i++)
-            sum[i] += dt_f32_row(dy, u)[i];
+            sum[i] += row[i];
+    }
     for (int64_t i = 0; i < cols; i++)
         dt_f32_row(out, ids[t])[i] = (float)sum[i];
 }

@@ -82,9 +82,10 @@ void dt_reference_layer_norm_dw(const dt_kernel_call *call, int thread, int thre
     for (int64_t i = 0; i < n; i++)
         sum[i] = 0;
     for (int64_t t = 0; t < rows; t++) {
-        moments m = moments_of(dt_f32_row(x, t), n, call->op->attr.norm.eps);
+        const float *row = dt_f32_row(x, t), *grad = dt_f32_row(dy, t);
+        moments m = moments_of(row, n, call->op->attr.norm.eps);
         for (int64_t i = 0; i < n; i++)
-            sum[i] += (double)dt_f32_row(dy, t)[i] * ((double)dt_f32_row(x, t)[i] - m.mean) * m.r;
+            sum[i] += (double)grad[i] * ((double)row[i] - m.mean) * m.r;
     }
     for (int64_t i = 0; i < n; i++)
         ((float *)call->output[0].data)[i] = (float)sum[i];

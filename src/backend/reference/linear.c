@@ -121,9 +121,12 @@ void dt_reference_linear_dw(const dt_kernel_call *call, int thread, int threads)
     dt_share(dt_reference_rows(dw), 1, thread, threads, &begin, &end);
     for (int64_t n = begin; n < end; n++) {
         memset(sum, 0, (size_t)k * sizeof *sum);
-        for (int64_t t = 0; t < rows; t++)
+        for (int64_t t = 0; t < rows; t++) {
+            double grad = dt_f32_row(dy, t)[n];
+            const float *row = dt_f32_row(x, t);
             for (int64_t i = 0; i < k; i++)
-                sum[i] += (double)dt_f32_row(dy, t)[n] * (double)dt_f32_row(x, t)[i];
+                sum[i] += grad * (double)row[i];
+        }
         for (int64_t i = 0; i < k; i++)
             dt_f32_row(dw, n)[i] = (float)sum[i];
     }

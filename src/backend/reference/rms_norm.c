@@ -68,9 +68,10 @@ void dt_reference_rms_norm_dw(const dt_kernel_call *call, int thread, int thread
     for (int64_t i = 0; i < n; i++)
         sum[i] = 0;
     for (int64_t t = 0; t < rows; t++) {
-        double r = inverse_rms(dt_f32_row(x, t), n, call->op->attr.norm.eps);
+        const float *row = dt_f32_row(x, t), *grad = dt_f32_row(dy, t);
+        double r = inverse_rms(row, n, call->op->attr.norm.eps);
         for (int64_t i = 0; i < n; i++)
-            sum[i] += (double)dt_f32_row(dy, t)[i] * (double)dt_f32_row(x, t)[i] * r;
+            sum[i] += (double)grad[i] * (double)row[i] * r;
     }
     for (int64_t i = 0; i < n; i++)
         ((float *)call->output[0].data)[i] = (float)sum[i];
