@@ -194,12 +194,13 @@ static dt_status check_tensor(dt_stored_tensor *tensor, dt_stored_box *box, dt_e
     if (!dt_shape_bytes(&tensor->shape, tensor->dtype, &bytes))
         return dt_fail(err, DT_FORMAT, "tensor \"%s\": the shape %s is impossible for %s", tensor->name,
                        dt_shape_print(&tensor->shape).text, dt_dtype_name(tensor->dtype));
+    for (int i = 0; i < tensor->box_count; i++)
+        box[i].file = box[i].map ? box[i].map->path : "no file";
     DT_PASS(dt_stored_check_tiling(tensor->name, &tensor->shape, box, (size_t)tensor->box_count, err));
     for (int i = 0; i < tensor->box_count; i++) {
         DT_PASS(dt_stored_check_box(tensor, &box[i], err));
         bool empty = !dt_shape_elements(&box[i].shape, &elements) || elements == 0;
         box[i].data = empty ? NULL : box[i].map->data + box[i].file_offset;
-        box[i].file = box[i].map ? box[i].map->path : "";
         if (tensor->shape.rank > 0 && box[i].shape.dim[0] > tensor->longest)
             tensor->longest = box[i].shape.dim[0];
     }

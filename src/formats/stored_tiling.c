@@ -105,8 +105,8 @@ static dt_status fail_overlap(const char *name, const dt_stored_box *a, const dt
 {
     dt_shape at_a = dt_shape_of(a->shape.rank, a->offset), at_b = dt_shape_of(b->shape.rank, b->offset);
     return dt_fail(err, DT_FORMAT, "tensor \"%s\": the box %s at %s (%s) overlaps the box %s at %s (%s)", name,
-                   dt_shape_print(&a->shape).text, dt_shape_print(&at_a).text, a->file ? a->file : "no file",
-                   dt_shape_print(&b->shape).text, dt_shape_print(&at_b).text, b->file ? b->file : "no file");
+                   dt_shape_print(&a->shape).text, dt_shape_print(&at_a).text, a->file,
+                   dt_shape_print(&b->shape).text, dt_shape_print(&at_b).text, b->file);
 }
 
 static dt_status compare_pairs(const char *name, dt_stored_box **part, size_t count, dt_error *err)

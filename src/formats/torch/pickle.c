@@ -84,6 +84,8 @@ enum {
     BYTEARRAY8 = 0x96,
 };
 
+enum { STACK_START = 256 };
+
 typedef dt_pickle_machine machine;
 
 /* ---- failures ---- */
@@ -145,7 +147,7 @@ static dt_status push(machine *m, dt_value *value)
         return m->failed;
     dt_pickle_stack *s = &m->stack;
     if (s->count == s->capacity) {
-        size_t capacity = s->capacity ? s->capacity * 2 : 256;
+        size_t capacity = s->capacity * 2;
         void **grown = dt_arena_grow(m->scratch, s->item, s->capacity * sizeof *grown, capacity * sizeof *grown);
         if (!grown)
             return dt_fail_memory(m->err, capacity * sizeof *grown, "the pickle's stack");
@@ -875,7 +877,11 @@ static bool make_constants(machine *m)
     if (!m->none || !m->truth[0] || !m->truth[1] || !m->empty)
         return false;
     m->truth[1]->truth = true;
-    return true;
+    m->stack.item = DT_NEW_ARRAY(m->scratch, void *, STACK_START); /* never NULL: offsets into it are taken */
+    m->stack.capacity = STACK_START;
+    if (!m->stack.item)
+        m->failed = dt_fail_memory(m->err, STACK_START * sizeof(void *), "the pickle's stack");
+    return m->stack.item != NULL;
 }
 
 dt_status dt_pickle_read(dt_pickle *out, dt_arena *arena, const uint8_t *data, size_t bytes, dt_error *err)

@@ -47,6 +47,7 @@ typedef enum dt_global_what {
     DT_GLOBAL_TEXT,
     DT_GLOBAL_FIRST,
     DT_GLOBAL_CALL,
+    DT_GLOBAL_NEW,
     DT_GLOBAL_TENSOR,
     DT_GLOBAL_STORAGE,
     DT_GLOBAL_DTYPE,

@@ -237,6 +237,15 @@ static dt_status call_inner(dt_pickle_machine *m, const dt_pickle_global *global
     return dt_pickle_call(m, inner, inner_args, out);
 }
 
+/* _reconstructor(class, object, None): how protocols 0 and 1 make an instance; its state follows by BUILD. */
+static dt_status call_new(dt_pickle_machine *m, const dt_pickle_global *global, const dt_value *args, dt_value **out)
+{
+    const dt_value *class = argument(args, 0);
+    bool class_is_plain = dt_value_is(class, DT_VALUE_GLOBAL) && class->global->what != DT_GLOBAL_NEW &&
+                          class->global->what != DT_GLOBAL_CALL;
+    return class_is_plain ? dt_pickle_call(m, class, m->empty, out) : fail_arguments(m, global);
+}
+
 dt_status dt_pickle_call(dt_pickle_machine *m, const dt_value *callable, const dt_value *args, dt_value **out)
 {
     if (!dt_value_is(callable, DT_VALUE_GLOBAL) || !dt_value_is(args, DT_VALUE_TUPLE))
@@ -245,6 +254,8 @@ dt_status dt_pickle_call(dt_pickle_machine *m, const dt_value *callable, const d
     const dt_pickle_global *global = callable->global;
     if (global->what == DT_GLOBAL_CALL)
         return call_inner(m, global, args, out);
+    if (global->what == DT_GLOBAL_NEW)
+        return call_new(m, global, args, out);
     if (global->what == DT_GLOBAL_FIRST) {
         if (!args->list.count)
             return fail_arguments(m, global);

@@ -1,0 +1,6 @@
+dt_test(formats/stored_test)
+dt_test(formats/safetensors_test)
+dt_test(formats/zip_test)
+dt_test(formats/pickle_test)
+dt_test(formats/torch_file_test)
+dt_test(formats/distcp_test)
