@@ -42,9 +42,10 @@ typedef struct dt_stored_tensor {
     dt_shape shape; /* global */
     int box_count;  /* 0 only for a tensor without elements, or an unsupported one */
     const dt_stored_box *box;
-    bool swap_bytes;         /* stored in the other byte order */
-    const char *unsupported; /* NULL, or what drivetrain lacks ("type C64"); then only `name` means anything */
-    int64_t longest;         /* no box is longer than this along axis 0 (so that a search may stop early) */
+    bool swap_bytes; /* stored in the other byte order */
+    const char
+        *unsupported; /* NULL, or what drivetrain lacks ("type C64"); then only `name` means anything */
+    int64_t longest;  /* no box is longer than this along axis 0 (so that a search may stop early) */
 } dt_stored_tensor;
 
 /* Bytes that are no tensor: a pickled object inside a checkpoint (Transformer Engine's _extra_state, …). */
@@ -67,8 +68,8 @@ typedef struct dt_stored_region {
  * blocks. Safe from many threads at once.
  * Errors: DT_UNSUPPORTED no conversion, or the stored type is unknown; DT_INVALID the region is outside.
  */
-dt_status dt_stored_read(const dt_stored_tensor *tensor, const dt_stored_region *region, dt_dtype dtype, void *out,
-                         const int64_t *out_stride, dt_error *err);
+dt_status dt_stored_read(const dt_stored_tensor *tensor, const dt_stored_region *region, dt_dtype dtype,
+                         void *out, const int64_t *out_stride, dt_error *err);
 
 /* Let the pages of a region (NULL: all) leave memory; what a streaming copy calls behind itself. */
 void dt_stored_drop(const dt_stored_tensor *tensor, const dt_stored_region *region);
@@ -109,7 +110,8 @@ size_t dt_stored_set_count(const dt_stored_set *set);
 const dt_stored_tensor *dt_stored_set_at(const dt_stored_set *set, size_t index); /* in the order added */
 const dt_stored_tensor *dt_stored_set_find(const dt_stored_set *set, const char *name); /* NULL when absent */
 /* The same with a story: DT_NOT_FOUND names the nearest name there is. */
-dt_status dt_stored_set_get(const dt_stored_set *set, const char *name, const dt_stored_tensor **out, dt_error *err);
+dt_status dt_stored_set_get(const dt_stored_set *set, const char *name, const dt_stored_tensor **out,
+                            dt_error *err);
 
 size_t dt_stored_set_object_count(const dt_stored_set *set);
 const dt_stored_object *dt_stored_set_object_at(const dt_stored_set *set, size_t index);

@@ -105,12 +105,14 @@ static dt_status copy_transposed(const copy *c, const uint8_t *in, uint8_t *out,
             int64_t columns = c->dim[b] - j < TILE ? c->dim[b] - j : TILE;
             for (int64_t k = 0; k < columns; k++) { /* wanted[k][0..rows) */
                 gather(c, stored, in_at(c, in, i * c->in_stride[a] + (j + k) * c->in_stride[b]), 1, rows);
-                DT_PASS(dt_convert(c->to, wanted + (size_t)(k * TILE) * c->to_bytes, c->from, stored, rows, err));
+                DT_PASS(
+                    dt_convert(c->to, wanted + (size_t)(k * TILE) * c->to_bytes, c->from, stored, rows, err));
             }
             for (int64_t r = 0; r < rows; r++) {
                 uint8_t *row = out_at(c, out, (i + r) * c->out_stride[a] + j * c->out_stride[b]);
                 for (int64_t k = 0; k < columns; k++)
-                    memcpy(row + (size_t)k * c->to_bytes, wanted + (size_t)(k * TILE + r) * c->to_bytes, c->to_bytes);
+                    memcpy(row + (size_t)k * c->to_bytes, wanted + (size_t)(k * TILE + r) * c->to_bytes,
+                           c->to_bytes);
             }
         }
     }
@@ -174,7 +176,8 @@ static void simplify(copy *c)
         c->rank--;
     }
     if (c->rank == 0)
-        *c = (copy){c->from, c->to, c->swap, 1, {1}, {1}, {1}, c->from_block, c->to_block, c->from_bytes, c->to_bytes};
+        *c = (copy){c->from,       c->to,       c->swap,       1,          {1}, {1}, {1},
+                    c->from_block, c->to_block, c->from_bytes, c->to_bytes};
     for (int i = 0; i < c->rank - 2; i++) { /* for copy_transposed: the input's dense axis next to the last */
         if (c->in_stride[i] == 1 && c->in_stride[c->rank - 1] != 1)
             swap_axes(c, i, c->rank - 2);
@@ -255,8 +258,8 @@ static void dense_strides(const dt_shape *shape, int64_t *stride)
 }
 
 /* A block type is cut only between blocks, and only along its dense last axis. */
-static dt_status check_blocks(dt_dtype type, const dt_shape *shape, const int64_t *offset, const int64_t *stride,
-                              dt_error *err)
+static dt_status check_blocks(dt_dtype type, const dt_shape *shape, const int64_t *offset,
+                              const int64_t *stride, dt_error *err)
 {
     int64_t block = dt_dtype_block_elements(type);
     int last = shape->rank - 1;
@@ -270,9 +273,9 @@ static dt_status check_blocks(dt_dtype type, const dt_shape *shape, const int64_
                    dt_shape_print(shape).text, dt_dtype_name(type), (int)block);
 }
 
-static dt_status copy_part(const dt_stored_tensor *tensor, const dt_stored_box *box, const dt_stored_region *part,
-                           const dt_stored_region *region, dt_dtype dtype, void *out, const int64_t *out_stride,
-                           dt_error *err)
+static dt_status copy_part(const dt_stored_tensor *tensor, const dt_stored_box *box,
+                           const dt_stored_region *part, const dt_stored_region *region, dt_dtype dtype,
+                           void *out, const int64_t *out_stride, dt_error *err)
 {
     copy c = {.from = tensor->dtype, .to = dtype, .swap = tensor->swap_bytes, .rank = part->shape.rank};
     c.from_block = dt_dtype_block_elements(c.from), c.from_bytes = (size_t)dt_dtype_block_bytes(c.from);
@@ -295,11 +298,12 @@ static dt_status copy_part(const dt_stored_tensor *tensor, const dt_stored_box *
     return copy_all(&c, from, target, err);
 }
 
-dt_status dt_stored_read(const dt_stored_tensor *tensor, const dt_stored_region *region, dt_dtype dtype, void *out,
-                         const int64_t *out_stride, dt_error *err)
+dt_status dt_stored_read(const dt_stored_tensor *tensor, const dt_stored_region *region, dt_dtype dtype,
+                         void *out, const int64_t *out_stride, dt_error *err)
 {
     if (tensor->unsupported)
-        return dt_fail(err, DT_UNSUPPORTED, "tensor \"%s\" cannot be read: %s", tensor->name, tensor->unsupported);
+        return dt_fail(err, DT_UNSUPPORTED, "tensor \"%s\" cannot be read: %s", tensor->name,
+                       tensor->unsupported);
     dt_stored_region all = whole(tensor), part;
     int64_t dense[DT_MAX_RANK] = {0};
     if (!region)

@@ -287,15 +287,16 @@ static const char *nearest_name(const dt_stored_set *set, const char *name)
     return nearest;
 }
 
-dt_status dt_stored_set_get(const dt_stored_set *set, const char *name, const dt_stored_tensor **out, dt_error *err)
+dt_status dt_stored_set_get(const dt_stored_set *set, const char *name, const dt_stored_tensor **out,
+                            dt_error *err)
 {
     *out = dt_stored_set_find(set, name);
     if (*out)
         return DT_OK;
     const char *nearest = nearest_name(set, name);
     if (nearest)
-        return dt_fail(err, DT_NOT_FOUND, "no tensor \"%s\"; the nearest of %zu is \"%s\"", name, set->tensors.count,
-                       nearest);
+        return dt_fail(err, DT_NOT_FOUND, "no tensor \"%s\"; the nearest of %zu is \"%s\"", name,
+                       set->tensors.count, nearest);
     return dt_fail(err, DT_NOT_FOUND, "no tensor \"%s\" among %zu", name, set->tensors.count);
 }
 

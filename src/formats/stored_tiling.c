@@ -34,8 +34,8 @@ dt_status dt_stored_check_box(const dt_stored_tensor *tensor, const dt_stored_bo
 {
     int64_t elements, last, reach;
     if (box->shape.rank != tensor->shape.rank)
-        return dt_fail(err, DT_FORMAT, "tensor \"%s\" has %d dimensions, one of its boxes has %d", tensor->name,
-                       tensor->shape.rank, box->shape.rank);
+        return dt_fail(err, DT_FORMAT, "tensor \"%s\" has %d dimensions, one of its boxes has %d",
+                       tensor->name, tensor->shape.rank, box->shape.rank);
     if (!dt_shape_elements(&box->shape, &elements))
         return dt_fail(err, DT_FORMAT, "tensor \"%s\": the shape %s is impossible", tensor->name,
                        dt_shape_print(&box->shape).text);
@@ -51,7 +51,8 @@ dt_status dt_stored_check_box(const dt_stored_tensor *tensor, const dt_stored_bo
                        tensor->name, box->file_offset, reach, box->map ? box->map->size : 0);
     if (elements - 1 > last && elements > REPEAT_LIMIT)
         return dt_fail(err, DT_LIMIT,
-                       "tensor \"%s\" claims %" PRId64 " elements but repeats the same %" PRId64 " of the file",
+                       "tensor \"%s\" claims %" PRId64 " elements but repeats the same %" PRId64
+                       " of the file",
                        tensor->name, elements, last + 1);
     return DT_OK;
 }
@@ -104,16 +105,16 @@ static bool overlap(const dt_stored_box *a, const dt_stored_box *b)
 static dt_status fail_overlap(const char *name, const dt_stored_box *a, const dt_stored_box *b, dt_error *err)
 {
     dt_shape at_a = dt_shape_of(a->shape.rank, a->offset), at_b = dt_shape_of(b->shape.rank, b->offset);
-    return dt_fail(err, DT_FORMAT, "tensor \"%s\": the box %s at %s (%s) overlaps the box %s at %s (%s)", name,
-                   dt_shape_print(&a->shape).text, dt_shape_print(&at_a).text, a->file,
+    return dt_fail(err, DT_FORMAT, "tensor \"%s\": the box %s at %s (%s) overlaps the box %s at %s (%s)",
+                   name, dt_shape_print(&a->shape).text, dt_shape_print(&at_a).text, a->file,
                    dt_shape_print(&b->shape).text, dt_shape_print(&at_b).text, b->file);
 }
 
 static dt_status compare_pairs(const char *name, dt_stored_box **part, size_t count, dt_error *err)
 {
     if (count > PAIRWISE_LIMIT)
-        return dt_fail(err, DT_LIMIT, "tensor \"%s\": %zu boxes interlock so that they cannot be checked", name,
-                       count);
+        return dt_fail(err, DT_LIMIT, "tensor \"%s\": %zu boxes interlock so that they cannot be checked",
+                       name, count);
     for (size_t i = 0; i < count; i++) {
         for (size_t j = i + 1; j < count; j++) {
             if (overlap(part[i], part[j]))
@@ -124,8 +125,8 @@ static dt_status compare_pairs(const char *name, dt_stored_box **part, size_t co
 }
 
 /* No two boxes of `part` overlap. `axis` is the next one to try; `stuck` counts the axes in a row that cut nothing. */
-static dt_status check_part(const char *name, dt_stored_box **part, size_t count, int axis, int stuck, int depth,
-                            dt_error *err)
+static dt_status check_part(const char *name, dt_stored_box **part, size_t count, int axis, int stuck,
+                            int depth, dt_error *err)
 {
     if (count < 2)
         return DT_OK;
@@ -141,14 +142,15 @@ static dt_status check_part(const char *name, dt_stored_box **part, size_t count
                 end = box_end(part[next], axis);
         }
         bool cut = next - begin < count;
-        DT_PASS(check_part(name, part + begin, next - begin, (axis + 1) % rank, cut ? 0 : stuck + 1, depth + 1, err));
+        DT_PASS(check_part(name, part + begin, next - begin, (axis + 1) % rank, cut ? 0 : stuck + 1,
+                           depth + 1, err));
         begin = next;
     }
     return DT_OK;
 }
 
-static dt_status check_inside(const char *name, const dt_shape *shape, const dt_stored_box *box, int64_t *covered,
-                              dt_error *err)
+static dt_status check_inside(const char *name, const dt_shape *shape, const dt_stored_box *box,
+                              int64_t *covered, dt_error *err)
 {
     int64_t elements = 0;
     bool inside = box->shape.rank == shape->rank && dt_shape_elements(&box->shape, &elements);
@@ -159,7 +161,8 @@ static dt_status check_inside(const char *name, const dt_shape *shape, const dt_
     if (!inside || !dt_add_int64(*covered, elements, covered)) {
         dt_shape at = dt_shape_of(box->shape.rank, box->offset);
         return dt_fail(err, DT_FORMAT, "tensor \"%s\": the box %s at %s lies outside the shape %s", name,
-                       dt_shape_print(&box->shape).text, dt_shape_print(&at).text, dt_shape_print(shape).text);
+                       dt_shape_print(&box->shape).text, dt_shape_print(&at).text,
+                       dt_shape_print(shape).text);
     }
     return DT_OK;
 }
@@ -190,7 +193,8 @@ dt_status dt_stored_check_tiling(const char *name, const dt_shape *shape, dt_sto
 {
     int64_t elements, covered = 0;
     if (!dt_shape_elements(shape, &elements))
-        return dt_fail(err, DT_FORMAT, "tensor \"%s\": the shape %s is impossible", name, dt_shape_print(shape).text);
+        return dt_fail(err, DT_FORMAT, "tensor \"%s\": the shape %s is impossible", name,
+                       dt_shape_print(shape).text);
     for (size_t i = 0; i < count; i++)
         DT_PASS(check_inside(name, shape, &box[i], &covered, err));
     if (count > 1) {

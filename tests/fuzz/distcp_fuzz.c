@@ -20,7 +20,8 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t bytes)
         metadata = bytes;
     if (dt_stored_set_create(&set, &err) == DT_OK &&
         dt_stored_set_memory(set, "no-folder/.metadata", data, metadata, &map, &err) == DT_OK &&
-        dt_stored_set_memory(set, "no-folder/__0_0.distcp", data + metadata, bytes - metadata, &map, &err) == DT_OK &&
+        dt_stored_set_memory(set, "no-folder/__0_0.distcp", data + metadata, bytes - metadata, &map, &err) ==
+            DT_OK &&
         dt_distcp_read(set, "no-folder", &common, &err) == DT_OK) {
         read_all(set);
         for (size_t i = 0; i < dt_stored_set_object_count(set); i++)

@@ -24,8 +24,11 @@ static void walk(const dt_value *value, dt_arena *arena, int depth, size_t *step
         walk(value->object->state, arena, depth + 1, steps);
         walk(value->object->items, arena, depth + 1, steps);
         break;
-    case DT_VALUE_PERSISTENT: walk(value->persistent.id, arena, depth + 1, steps); break;
-    default: break;
+    case DT_VALUE_PERSISTENT:
+        walk(value->persistent.id, arena, depth + 1, steps);
+        break;
+    default:
+        break;
     }
 }
 

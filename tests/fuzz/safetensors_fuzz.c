@@ -8,7 +8,8 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t bytes)
     dt_stored_set *set = NULL;
     const dt_map *map = NULL;
     dt_error err = {0};
-    if (dt_stored_set_create(&set, &err) == DT_OK && dt_stored_set_memory(set, "input", data, bytes, &map, &err) == DT_OK &&
+    if (dt_stored_set_create(&set, &err) == DT_OK &&
+        dt_stored_set_memory(set, "input", data, bytes, &map, &err) == DT_OK &&
         dt_safetensors_read_map(set, map, &err) == DT_OK)
         read_all(set);
     dt_stored_set_destroy(set);

@@ -70,7 +70,8 @@ static dt_status read_place(reader *r, const dt_value *index, item *out)
 {
     out->key = dt_value_text(dt_value_get(index, "fqn"), r->scratch);
     if (!dt_value_is_object(index, "MetadataIndex") || !out->key)
-        return dt_fail(r->err, DT_FORMAT, "storage_data has a key that is no MetadataIndex with a text fqn (%s)",
+        return dt_fail(r->err, DT_FORMAT,
+                       "storage_data has a key that is no MetadataIndex with a text fqn (%s)",
                        class_of(index));
     const dt_value *offset = dt_value_get(index, "offset");
     out->rank = -1;
@@ -84,7 +85,8 @@ static dt_status read_place(reader *r, const dt_value *index, item *out)
     int64_t many[64];
     return dt_value_sizes(offset, many, 64) >= 0
                ? DT_OK
-               : dt_fail(r->err, DT_FORMAT, "storage_data: the offset of \"%s\" is no list of sizes", out->key);
+               : dt_fail(r->err, DT_FORMAT, "storage_data: the offset of \"%s\" is no list of sizes",
+                         out->key);
 }
 
 static dt_status read_info(reader *r, const dt_value *info, item *out)
@@ -94,13 +96,15 @@ static dt_status read_info(reader *r, const dt_value *info, item *out)
     out->file = dt_value_text(dt_value_get(info, "relative_path"), r->scratch);
     if (!out->file || !dt_value_is(offset, DT_VALUE_INT) || !dt_value_is(length, DT_VALUE_INT) ||
         offset->integer < 0 || length->integer < 0)
-        return dt_fail(r->err, DT_FORMAT, "storage_data: \"%s\" has no relative_path, offset and length (%s)", out->key,
-                       class_of(info));
+        return dt_fail(r->err, DT_FORMAT, "storage_data: \"%s\" has no relative_path, offset and length (%s)",
+                       out->key, class_of(info));
     if (!is_plain_file(out->file))
-        return dt_fail(r->err, DT_FORMAT, "storage_data places \"%s\" in \"%s\", which is no file of this folder",
-                       out->key, out->file);
+        return dt_fail(r->err, DT_FORMAT,
+                       "storage_data places \"%s\" in \"%s\", which is no file of this folder", out->key,
+                       out->file);
     if (!is_none(transforms) && !is_empty_sequence(transforms))
-        return dt_fail(r->err, DT_UNSUPPORTED, "\"%s\" is stored transformed (compressed or the like)", out->key);
+        return dt_fail(r->err, DT_UNSUPPORTED, "\"%s\" is stored transformed (compressed or the like)",
+                       out->key);
     out->offset = (uint64_t)offset->integer;
     out->bytes = (uint64_t)length->integer;
     return DT_OK;
@@ -161,8 +165,9 @@ static dt_status map_item(reader *r, const item *from, const dt_map **map)
         dt_error_while(r->err, "a file of this checkpoint is missing: it holds a part of \"%s\"", from->key);
     DT_PASS(status);
     if (!dt_range_inside(from->offset, from->bytes, (*map)->size))
-        return dt_fail(r->err, DT_FORMAT, "%s: bytes [%" PRIu64 ", +%" PRIu64 ") of \"%s\" lie outside its %zu bytes",
-                       path, from->offset, from->bytes, from->key, (*map)->size);
+        return dt_fail(r->err, DT_FORMAT,
+                       "%s: bytes [%" PRIu64 ", +%" PRIu64 ") of \"%s\" lie outside its %zu bytes", path,
+                       from->offset, from->bytes, from->key, (*map)->size);
     return DT_OK;
 }
 
@@ -177,11 +182,13 @@ static const dt_pickle_global *declared_type(const dt_value *metadata)
         const dt_value *state = properties->object->state;
         dtype = dt_value_is(state, DT_VALUE_TUPLE) && state->list.count ? state->list.item[0] : NULL;
     }
-    return dt_value_is(dtype, DT_VALUE_GLOBAL) && dtype->global->what == DT_GLOBAL_DTYPE ? dtype->global : NULL;
+    return dt_value_is(dtype, DT_VALUE_GLOBAL) && dtype->global->what == DT_GLOBAL_DTYPE ? dtype->global
+                                                                                         : NULL;
 }
 
 /* The tensor inside an item: one box, whose torch tree is scratch. */
-static dt_status open_item(reader *r, const item *from, dt_arena *arena, dt_stored_tensor *tensor, dt_stored_box *box)
+static dt_status open_item(reader *r, const item *from, dt_arena *arena, dt_stored_tensor *tensor,
+                           dt_stored_box *box)
 {
     const dt_map *map = NULL;
     dt_torch_file *file = NULL;
@@ -197,18 +204,21 @@ static dt_status read_box(reader *r, const item *from, const dt_shape *sizes, co
 {
     dt_stored_tensor tensor;
     dt_arena *arena = dt_arena_create();
-    dt_status status = arena ? open_item(r, from, arena, &tensor, box) : dt_fail_memory(r->err, 0, "a part of a tensor");
+    dt_status status =
+        arena ? open_item(r, from, arena, &tensor, box) : dt_fail_memory(r->err, 0, "a part of a tensor");
     DT_GO(status, status);
     if (tensor.unsupported) {
-        status = dt_fail(r->err, DT_UNSUPPORTED, "a part of \"%s\" cannot be read: %s", from->key, tensor.unsupported);
+        status = dt_fail(r->err, DT_UNSUPPORTED, "a part of \"%s\" cannot be read: %s", from->key,
+                         tensor.unsupported);
         goto done;
     }
     if ((int)tensor.dtype != type->detail)
-        DT_GO(status, dt_fail(r->err, DT_FORMAT, "\"%s\" is torch.%s in .metadata, %s in %s", from->key, type->name,
-                              dt_dtype_name(tensor.dtype), from->file));
+        DT_GO(status, dt_fail(r->err, DT_FORMAT, "\"%s\" is torch.%s in .metadata, %s in %s", from->key,
+                              type->name, dt_dtype_name(tensor.dtype), from->file));
     if (!dt_shape_equal(&tensor.shape, sizes))
-        DT_GO(status, dt_fail(r->err, DT_FORMAT, "\"%s\": .metadata says that a part is %s, %s holds %s", from->key,
-                              dt_shape_print(sizes).text, from->file, dt_shape_print(&tensor.shape).text));
+        DT_GO(status,
+              dt_fail(r->err, DT_FORMAT, "\"%s\": .metadata says that a part is %s, %s holds %s", from->key,
+                      dt_shape_print(sizes).text, from->file, dt_shape_print(&tensor.shape).text));
     if (whole->box_count && whole->swap_bytes != tensor.swap_bytes)
         DT_GO(status, dt_fail(r->err, DT_UNSUPPORTED, "\"%s\" has parts of both byte orders", from->key));
     whole->swap_bytes = tensor.swap_bytes;
@@ -246,8 +256,8 @@ static dt_status read_chunk(reader *r, const char *key, const dt_value *chunk, c
     return DT_OK;
 }
 
-static dt_status read_chunks(reader *r, const dt_value *chunks, const dt_pickle_global *type, dt_stored_tensor *tensor,
-                             dt_arena *arena)
+static dt_status read_chunks(reader *r, const dt_value *chunks, const dt_pickle_global *type,
+                             dt_stored_tensor *tensor, dt_arena *arena)
 {
     uint32_t count = chunks->list.count;
     dt_stored_box *box = count > INT32_MAX ? NULL : DT_NEW_ARRAY(arena, dt_stored_box, count + 1);
@@ -278,8 +288,8 @@ static dt_status add_tensor(reader *r, const char *key, const dt_value *metadata
     if (type->detail < 0)
         return add_unsupported(r, &tensor, dt_arena_printf(r->scratch, "its type is torch.%s", type->name));
     if (rank > DT_MAX_RANK)
-        return add_unsupported(r, &tensor, dt_arena_printf(r->scratch, "it has %d dimensions, more than %d", rank,
-                                                           DT_MAX_RANK));
+        return add_unsupported(
+            r, &tensor, dt_arena_printf(r->scratch, "it has %d dimensions, more than %d", rank, DT_MAX_RANK));
     tensor.dtype = (dt_dtype)type->detail;
     tensor.shape = dt_shape_of(rank, sizes);
     dt_arena *arena = dt_arena_create();
@@ -297,12 +307,15 @@ static dt_status add_object(reader *r, const char *key)
     if (!from)
         return dt_fail(r->err, DT_FORMAT, "storage_data has no place for the object \"%s\"", key);
     DT_PASS(map_item(r, from, &map));
-    dt_stored_object object = {.name = key, .data = map->data ? map->data + from->offset : NULL,
-                               .bytes = (size_t)from->bytes, .map = map};
+    dt_stored_object object = {.name = key,
+                               .data = map->data ? map->data + from->offset : NULL,
+                               .bytes = (size_t)from->bytes,
+                               .map = map};
     return dt_stored_set_add_object(r->set, &object, r->err);
 }
 
-dt_status dt_distcp_object(dt_stored_set *set, const dt_stored_object *object, const dt_value **value, dt_error *err)
+dt_status dt_distcp_object(dt_stored_set *set, const dt_stored_object *object, const dt_value **value,
+                           dt_error *err)
 {
     dt_torch_file *file = NULL;
     const dt_map *map = object->map;
@@ -346,11 +359,13 @@ static dt_status read_metadata(reader *r)
     if (!path)
         return dt_fail_memory(r->err, strlen(r->folder), "a path");
     DT_PASS(dt_stored_set_map(r->set, path, &map, r->err));
-    DT_TRY(dt_pickle_read_whole(&pickle, r->scratch, map->data, map->size, r->err), r->err, "while reading %s", path);
+    DT_TRY(dt_pickle_read_whole(&pickle, r->scratch, map->data, map->size, r->err), r->err,
+           "while reading %s", path);
     if (!dt_value_is(pickle.root, DT_VALUE_OBJECT))
         return dt_fail(r->err, DT_FORMAT, "%s holds %s, no Metadata", path, class_of(pickle.root));
     DT_TRY(read_index(r, dt_value_get(pickle.root, "storage_data")), r->err, "while reading %s", path);
-    DT_TRY(add_entries(r, dt_value_get(pickle.root, "state_dict_metadata")), r->err, "while following %s", path);
+    DT_TRY(add_entries(r, dt_value_get(pickle.root, "state_dict_metadata")), r->err, "while following %s",
+           path);
     return DT_OK;
 }
 

@@ -23,6 +23,7 @@ bool dt_distcp_is(const char *folder);
 dt_status dt_distcp_read(dt_stored_set *set, const char *folder, const dt_value **common, dt_error *err);
 
 /* The value in a stored object: an item is a torch file of a list of one. Allocated in the set's arena. */
-dt_status dt_distcp_object(dt_stored_set *set, const dt_stored_object *object, const dt_value **value, dt_error *err);
+dt_status dt_distcp_object(dt_stored_set *set, const dt_stored_object *object, const dt_value **value,
+                           dt_error *err);
 
 #endif

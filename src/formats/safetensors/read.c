@@ -88,7 +88,8 @@ static dt_status read_offsets(entry *e, const json_t *offsets, uint64_t buffer, 
     e->end = (uint64_t)json_integer_value(json_array_get(offsets, 1));
     if (e->begin > e->end || e->end > buffer)
         return dt_fail(err, DT_FORMAT,
-                       "tensor \"%s\": bytes [%" PRIu64 ", %" PRIu64 ") lie outside the data (%" PRIu64 " bytes)",
+                       "tensor \"%s\": bytes [%" PRIu64 ", %" PRIu64 ") lie outside the data (%" PRIu64
+                       " bytes)",
                        e->name, e->begin, e->end, buffer);
     return DT_OK;
 }
@@ -99,11 +100,13 @@ static dt_status check_length(const entry *e, int64_t elements, dt_error *err)
     if (!e->type)
         return DT_OK;
     if (!dt_mul_int64(elements, e->type->bits, &bits) || bits % 8)
-        return dt_fail(err, DT_FORMAT, "tensor \"%s\": %" PRId64 " elements of %s are no whole number of bytes",
-                       e->name, elements, e->type_name);
+        return dt_fail(err, DT_FORMAT,
+                       "tensor \"%s\": %" PRId64 " elements of %s are no whole number of bytes", e->name,
+                       elements, e->type_name);
     if ((uint64_t)bits / 8 != e->end - e->begin)
         return dt_fail(err, DT_FORMAT,
-                       "tensor \"%s\": its shape and type %s need %" PRId64 " bytes, its offsets span %" PRIu64,
+                       "tensor \"%s\": its shape and type %s need %" PRId64
+                       " bytes, its offsets span %" PRIu64,
                        e->name, e->type_name, bits / 8, e->end - e->begin);
     return DT_OK;
 }
@@ -145,17 +148,20 @@ static dt_status check_cover(dt_arena *scratch, const entry *e, size_t count, ui
     uint64_t end = 0;
     for (size_t i = 0; i < count; i++) {
         if (order[i]->begin < end)
-            return dt_fail(err, DT_FORMAT, "tensors \"%s\" and \"%s\" overlap: one ends at byte %" PRIu64
-                           ", the other begins at %" PRIu64, order[i - 1]->name, order[i]->name, end,
-                           order[i]->begin);
+            return dt_fail(err, DT_FORMAT,
+                           "tensors \"%s\" and \"%s\" overlap: one ends at byte %" PRIu64
+                           ", the other begins at %" PRIu64,
+                           order[i - 1]->name, order[i]->name, end, order[i]->begin);
         if (order[i]->begin > end)
-            return dt_fail(err, DT_FORMAT, "tensor \"%s\" begins at byte %" PRIu64 ", the one before ends at %" PRIu64
-                           ": bytes that belong to no tensor", order[i]->name, order[i]->begin, end);
+            return dt_fail(err, DT_FORMAT,
+                           "tensor \"%s\" begins at byte %" PRIu64 ", the one before ends at %" PRIu64
+                           ": bytes that belong to no tensor",
+                           order[i]->name, order[i]->begin, end);
         end = order[i]->end;
     }
     if (end != buffer)
-        return dt_fail(err, DT_FORMAT, "the tensors end at byte %" PRIu64 " of the data, the file at %" PRIu64, end,
-                       buffer);
+        return dt_fail(err, DT_FORMAT,
+                       "the tensors end at byte %" PRIu64 " of the data, the file at %" PRIu64, end, buffer);
     return DT_OK;
 }
 
@@ -174,7 +180,8 @@ static dt_status add_notes(dt_stored_set *set, json_t *notes, dt_error *err)
     return DT_OK;
 }
 
-static dt_status add_tensor(dt_stored_set *set, const dt_map *map, uint64_t data_start, const entry *e, dt_error *err)
+static dt_status add_tensor(dt_stored_set *set, const dt_map *map, uint64_t data_start, const entry *e,
+                            dt_error *err)
 {
     char lacks[96] = "";
     dt_stored_tensor tensor = {.name = e->name};
@@ -200,8 +207,9 @@ static dt_status add_tensor(dt_stored_set *set, const dt_map *map, uint64_t data
 }
 
 /* `only` (may be NULL) maps names to shard files: names that live in another file than `file` are left out. */
-static dt_status read_tensors(dt_stored_set *set, const dt_map *map, const json_t *header, uint64_t data_start,
-                              const json_t *only, const char *file, dt_arena *scratch, dt_error *err)
+static dt_status read_tensors(dt_stored_set *set, const dt_map *map, const json_t *header,
+                              uint64_t data_start, const json_t *only, const char *file, dt_arena *scratch,
+                              dt_error *err)
 {
     size_t count = 0;
     const char *key;
@@ -236,7 +244,8 @@ static dt_status read_header(const dt_map *map, json_t **header, uint64_t *data_
         return dt_fail(err, DT_FORMAT, "the header claims %" PRIu64 " bytes, the file has %zu left", bytes,
                        map->size - 8);
     if (bytes > HEADER_LIMIT)
-        return dt_fail(err, DT_LIMIT, "the header claims %" PRIu64 " bytes; the format allows %d", bytes, HEADER_LIMIT);
+        return dt_fail(err, DT_LIMIT, "the header claims %" PRIu64 " bytes; the format allows %d", bytes,
+                       HEADER_LIMIT);
     if (bytes < 2 || map->data[8] != '{')
         return dt_fail(err, DT_FORMAT, "the header does not begin with {");
     DT_TRY(dt_json_parse(header, (const char *)map->data + 8, (size_t)bytes, "the header", err), err,
@@ -245,7 +254,8 @@ static dt_status read_header(const dt_map *map, json_t **header, uint64_t *data_
     return DT_OK;
 }
 
-static dt_status read_file(dt_stored_set *set, const dt_map *map, const json_t *only, const char *file, dt_error *err)
+static dt_status read_file(dt_stored_set *set, const dt_map *map, const json_t *only, const char *file,
+                           dt_error *err)
 {
     json_t *header = NULL;
     uint64_t data_start = 0;
@@ -286,13 +296,14 @@ static dt_status check_shard_name(const char *tensor, const json_t *value, dt_er
     if (!file || !*file)
         return dt_fail(err, DT_FORMAT, "\"weight_map\": the file of \"%s\" is not a string", tensor);
     if (strpbrk(file, "/\\") || strcmp(file, "..") == 0 || strcmp(file, ".") == 0)
-        return dt_fail(err, DT_FORMAT, "\"weight_map\" places \"%s\" in \"%s\": a shard must be a file of this folder",
+        return dt_fail(err, DT_FORMAT,
+                       "\"weight_map\" places \"%s\" in \"%s\": a shard must be a file of this folder",
                        tensor, file);
     return DT_OK;
 }
 
-static dt_status read_shard(dt_stored_set *set, const char *folder, size_t folder_bytes, const json_t *weight_map,
-                            const char *file, dt_error *err)
+static dt_status read_shard(dt_stored_set *set, const char *folder, size_t folder_bytes,
+                            const json_t *weight_map, const char *file, dt_error *err)
 {
     const dt_map *map = NULL;
     char *path = dt_arena_printf(dt_stored_set_arena(set), "%.*s%s", (int)folder_bytes, folder, file);
@@ -322,8 +333,9 @@ static dt_status read_shards(dt_stored_set *set, json_t *weight_map, const char 
     json_object_foreach(weight_map, name, value)
     {
         if (!dt_stored_set_find(set, name)) {
-            status = dt_fail(err, DT_FORMAT, "\"weight_map\" places tensor \"%s\" in %s, which does not hold it", name,
-                             json_string_value(value));
+            status =
+                dt_fail(err, DT_FORMAT, "\"weight_map\" places tensor \"%s\" in %s, which does not hold it",
+                        name, json_string_value(value));
             goto done;
         }
     }

@@ -96,7 +96,8 @@ static void put_slot(dt_text *text, const slot *s)
     dt_text_printf(text, "],\"data_offsets\":[%" PRIu64 ",%" PRIu64 "]}", s->begin, s->begin + s->bytes);
 }
 
-static dt_status write_header(dt_safetensors_writer *w, const char *const *notes, size_t note_count, dt_error *err)
+static dt_status write_header(dt_safetensors_writer *w, const char *const *notes, size_t note_count,
+                              dt_error *err)
 {
     dt_text text = {0};
     uint8_t length[8];
@@ -224,13 +225,15 @@ uint64_t dt_safetensors_file_bytes(const dt_safetensors_writer *w)
     return w->file_bytes;
 }
 
-dt_status dt_safetensors_write(dt_safetensors_writer *w, size_t index, const void *data, size_t bytes, dt_error *err)
+dt_status dt_safetensors_write(dt_safetensors_writer *w, size_t index, const void *data, size_t bytes,
+                               dt_error *err)
 {
     if (index >= w->count)
         return dt_fail(err, DT_INVALID, "tensor %zu of %zu", index, w->count);
     slot *s = &w->slot[w->place[index]];
     if (bytes > s->bytes - s->written)
-        return dt_fail(err, DT_INVALID, "tensor \"%s\" takes %" PRIu64 " bytes; %zu more after %" PRIu64 " are too many",
+        return dt_fail(err, DT_INVALID,
+                       "tensor \"%s\" takes %" PRIu64 " bytes; %zu more after %" PRIu64 " are too many",
                        s->name, s->bytes, bytes, s->written);
     uint64_t at = w->data_start + s->begin + s->written;
     s->written += bytes;
@@ -244,8 +247,9 @@ dt_status dt_safetensors_commit(dt_safetensors_writer *w, dt_error *err)
     for (size_t i = 0; i < w->count; i++) {
         const slot *s = &w->slot[i];
         if (s->written != s->bytes) {
-            dt_status status = dt_fail(err, DT_INVALID, "tensor \"%s\" got %" PRIu64 " of its %" PRIu64 " bytes",
-                                       s->name, s->written, s->bytes);
+            dt_status status =
+                dt_fail(err, DT_INVALID, "tensor \"%s\" got %" PRIu64 " of its %" PRIu64 " bytes", s->name,
+                        s->written, s->bytes);
             dt_safetensors_discard(w);
             return status;
         }

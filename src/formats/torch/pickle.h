@@ -25,16 +25,16 @@ typedef enum dt_value_kind {
     DT_VALUE_NONE,
     DT_VALUE_BOOL,
     DT_VALUE_INT,
-    DT_VALUE_BIG,  /* an integer beyond 64 bits: `text` holds its little-endian two's complement */
+    DT_VALUE_BIG, /* an integer beyond 64 bits: `text` holds its little-endian two's complement */
     DT_VALUE_REAL,
     DT_VALUE_TEXT, /* valid UTF-8, not terminated, may hold zeros */
     DT_VALUE_BYTES,
     DT_VALUE_LIST,
     DT_VALUE_TUPLE,
     DT_VALUE_SET,
-    DT_VALUE_DICT,   /* `list` holds key, value, key, value … */
-    DT_VALUE_GLOBAL, /* a class, function, dtype that was named but not called */
-    DT_VALUE_OBJECT, /* what calling or instantiating `type` would have made */
+    DT_VALUE_DICT,       /* `list` holds key, value, key, value … */
+    DT_VALUE_GLOBAL,     /* a class, function, dtype that was named but not called */
+    DT_VALUE_OBJECT,     /* what calling or instantiating `type` would have made */
     DT_VALUE_PERSISTENT, /* an id that the pickle's owner understands; torch keeps storages so */
 } dt_value_kind;
 
@@ -95,7 +95,7 @@ typedef struct dt_pickle {
     const dt_value *root;
     const dt_value *last_persistent; /* NULL when there is none */
     size_t used;                     /* bytes */
-    size_t values;                   /* made; a walk of an honest tree takes no more than a few times as many steps */
+    size_t values; /* made; a walk of an honest tree takes no more than a few times as many steps */
 } dt_pickle;
 
 /*
@@ -104,7 +104,8 @@ typedef struct dt_pickle {
  * not in the table; DT_LIMIT too many values.
  */
 dt_status dt_pickle_read(dt_pickle *out, dt_arena *arena, const uint8_t *data, size_t bytes, dt_error *err);
-dt_status dt_pickle_read_whole(dt_pickle *out, dt_arena *arena, const uint8_t *data, size_t bytes, dt_error *err);
+dt_status dt_pickle_read_whole(dt_pickle *out, dt_arena *arena, const uint8_t *data, size_t bytes,
+                               dt_error *err);
 
 const char *dt_value_kind_name(dt_value_kind kind); /* "a dict", for messages */
 

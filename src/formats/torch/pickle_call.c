@@ -55,17 +55,20 @@ dt_status dt_pickle_spend(dt_pickle_machine *m, size_t bytes)
     size_t budget = 65536;
     if (__builtin_add_overflow(m->spent, bytes, &m->spent) ||
         (!__builtin_mul_overflow(m->bytes, (size_t)16, &budget) && m->spent > budget + 65536))
-        return dt_fail(m->err, DT_LIMIT, "the pickle of %zu bytes copies itself beyond all measure (byte %zu)",
-                       m->bytes, m->opcode_at);
+        return dt_fail(m->err, DT_LIMIT,
+                       "the pickle of %zu bytes copies itself beyond all measure (byte %zu)", m->bytes,
+                       m->opcode_at);
     return DT_OK;
 }
 
 /* A row of its own for a class that a "*" row stands for. */
-static dt_status name_row(dt_pickle_machine *m, const char *module, const char *name, const dt_pickle_global **row)
+static dt_status name_row(dt_pickle_machine *m, const char *module, const char *name,
+                          const dt_pickle_global **row)
 {
     DT_PASS(dt_pickle_spend(m, strlen(module) + strlen(name)));
     dt_pickle_global *named = DT_NEW(m->arena, dt_pickle_global);
-    if (!named || !(named->module = dt_arena_text(m->arena, module)) || !(named->name = dt_arena_text(m->arena, name)))
+    if (!named || !(named->module = dt_arena_text(m->arena, module)) ||
+        !(named->name = dt_arena_text(m->arena, name)))
         return dt_fail_memory(m->err, sizeof *named, "a pickled name");
     named->what = (*row)->what;
     named->detail = (*row)->detail;
@@ -73,8 +76,8 @@ static dt_status name_row(dt_pickle_machine *m, const char *module, const char *
     return DT_OK;
 }
 
-dt_status dt_pickle_find_global(dt_pickle_machine *m, const char *module, size_t module_bytes, const char *name,
-                                size_t name_bytes, dt_value **out)
+dt_status dt_pickle_find_global(dt_pickle_machine *m, const char *module, size_t module_bytes,
+                                const char *name, size_t name_bytes, dt_value **out)
 {
     if (!is_plain(module, module_bytes) || !is_plain(name, name_bytes))
         return dt_fail(m->err, DT_FORMAT, "byte %zu names something that is no Python name", m->opcode_at);
@@ -83,9 +86,10 @@ dt_status dt_pickle_find_global(dt_pickle_machine *m, const char *module, size_t
     snprintf(name_text, sizeof name_text, "%.*s", (int)name_bytes, name);
     const dt_pickle_global *row = find_row(module_text, name_text);
     if (!row)
-        return dt_fail(m->err, DT_UNSUPPORTED,
-                       "byte %zu names %.120s.%.120s, which is not among the classes that a checkpoint may hold",
-                       m->opcode_at, module_text, name_text);
+        return dt_fail(
+            m->err, DT_UNSUPPORTED,
+            "byte %zu names %.120s.%.120s, which is not among the classes that a checkpoint may hold",
+            m->opcode_at, module_text, name_text);
     if (strcmp(row->name, "*") == 0)
         DT_PASS(name_row(m, module_text, name_text, &row));
     *out = dt_pickle_new(m, DT_VALUE_GLOBAL);
@@ -97,8 +101,8 @@ dt_status dt_pickle_find_global(dt_pickle_machine *m, const char *module, size_t
 
 static dt_status fail_arguments(dt_pickle_machine *m, const dt_pickle_global *global)
 {
-    return dt_fail(m->err, DT_FORMAT, "byte %zu calls %s.%s with arguments that it does not take", m->opcode_at,
-                   global->module, global->name);
+    return dt_fail(m->err, DT_FORMAT, "byte %zu calls %s.%s with arguments that it does not take",
+                   m->opcode_at, global->module, global->name);
 }
 
 static const dt_value *argument(const dt_value *args, uint32_t index)
@@ -107,7 +111,8 @@ static const dt_value *argument(const dt_value *args, uint32_t index)
 }
 
 /* OrderedDict([[k, v], …]), dict(d); a defaultdict's factory comes first and says nothing. */
-static dt_status make_dict(dt_pickle_machine *m, const dt_pickle_global *global, const dt_value *args, dt_value *dict)
+static dt_status make_dict(dt_pickle_machine *m, const dt_pickle_global *global, const dt_value *args,
+                           dt_value *dict)
 {
     const dt_value *from = argument(args, strcmp(global->name, "defaultdict") == 0 ? 1 : 0);
     if (!from)
@@ -130,7 +135,8 @@ static dt_status make_dict(dt_pickle_machine *m, const dt_pickle_global *global,
     return DT_OK;
 }
 
-static dt_status make_list(dt_pickle_machine *m, const dt_pickle_global *global, const dt_value *args, dt_value *list)
+static dt_status make_list(dt_pickle_machine *m, const dt_pickle_global *global, const dt_value *args,
+                           dt_value *list)
 {
     const dt_value *from = argument(args, 0);
     if (!from)
@@ -161,7 +167,8 @@ static bool latin1_bytes(const dt_value *text, uint8_t *out, size_t *bytes)
 }
 
 /* _codecs.encode(text, "latin1"), bytes(), bytearray(b"…"), bytearray(text, "latin-1"): how protocol 2 spells bytes. */
-static dt_status make_bytes(dt_pickle_machine *m, const dt_pickle_global *global, const dt_value *args, dt_value *value)
+static dt_status make_bytes(dt_pickle_machine *m, const dt_pickle_global *global, const dt_value *args,
+                            dt_value *value)
 {
     const dt_value *from = argument(args, 0), *code = argument(args, 1);
     value->text.data = "";
@@ -172,7 +179,8 @@ static dt_status make_bytes(dt_pickle_machine *m, const dt_pickle_global *global
         value->text = from->text;
         return DT_OK;
     }
-    if (!dt_value_is(from, DT_VALUE_TEXT) || !(dt_value_is_text(code, "latin1") || dt_value_is_text(code, "latin-1")))
+    if (!dt_value_is(from, DT_VALUE_TEXT) ||
+        !(dt_value_is_text(code, "latin1") || dt_value_is_text(code, "latin-1")))
         return fail_arguments(m, global);
     DT_PASS(dt_pickle_spend(m, from->text.bytes));
     uint8_t *copy = dt_arena_alloc(m->arena, from->text.bytes + 1);
@@ -183,7 +191,8 @@ static dt_status make_bytes(dt_pickle_machine *m, const dt_pickle_global *global
 }
 
 /* PosixPath("/", "a", "b") is the text "/a/b". */
-static dt_status make_path(dt_pickle_machine *m, const dt_pickle_global *global, const dt_value *args, dt_value *value)
+static dt_status make_path(dt_pickle_machine *m, const dt_pickle_global *global, const dt_value *args,
+                           dt_value *value)
 {
     dt_text path = {0};
     dt_status status = DT_OK;
@@ -197,7 +206,8 @@ static dt_status make_path(dt_pickle_machine *m, const dt_pickle_global *global,
         dt_text_append(&path, part->text.data, part->text.bytes);
     }
     value->text.bytes = path.bytes;
-    value->text.data = path.failed ? NULL : dt_arena_text_n(m->arena, path.bytes ? path.data : "", path.bytes);
+    value->text.data =
+        path.failed ? NULL : dt_arena_text_n(m->arena, path.bytes ? path.data : "", path.bytes);
     if (!value->text.data)
         status = dt_fail_memory(m->err, path.bytes, "a path");
 done:
@@ -205,7 +215,8 @@ done:
     return status;
 }
 
-static dt_status make_object(dt_pickle_machine *m, const dt_pickle_global *global, const dt_value *args, dt_value *value)
+static dt_status make_object(dt_pickle_machine *m, const dt_pickle_global *global, const dt_value *args,
+                             dt_value *value)
 {
     value->object = DT_NEW(m->arena, dt_pickle_object);
     if (!value->object)
@@ -215,20 +226,23 @@ static dt_status make_object(dt_pickle_machine *m, const dt_pickle_global *globa
     return DT_OK;
 }
 
-typedef dt_status (*maker)(dt_pickle_machine *m, const dt_pickle_global *global, const dt_value *args, dt_value *value);
+typedef dt_status (*maker)(dt_pickle_machine *m, const dt_pickle_global *global, const dt_value *args,
+                           dt_value *value);
 
 static const struct {
     dt_value_kind kind;
     maker make;
-} MAKERS[] = { /* OPAQUE is the last of dt_global_what, so every kind has a row, if an empty one */
-    [DT_GLOBAL_DICT] = {DT_VALUE_DICT, make_dict},     [DT_GLOBAL_LIST] = {DT_VALUE_LIST, make_list},
-    [DT_GLOBAL_SET] = {DT_VALUE_SET, make_list},       [DT_GLOBAL_TUPLE] = {DT_VALUE_TUPLE, make_list},
-    [DT_GLOBAL_BYTES] = {DT_VALUE_BYTES, make_bytes},  [DT_GLOBAL_TEXT] = {DT_VALUE_TEXT, make_path},
+} MAKERS[] = {
+    /* OPAQUE is the last of dt_global_what, so every kind has a row, if an empty one */
+    [DT_GLOBAL_DICT] = {DT_VALUE_DICT, make_dict},       [DT_GLOBAL_LIST] = {DT_VALUE_LIST, make_list},
+    [DT_GLOBAL_SET] = {DT_VALUE_SET, make_list},         [DT_GLOBAL_TUPLE] = {DT_VALUE_TUPLE, make_list},
+    [DT_GLOBAL_BYTES] = {DT_VALUE_BYTES, make_bytes},    [DT_GLOBAL_TEXT] = {DT_VALUE_TEXT, make_path},
     [DT_GLOBAL_TENSOR] = {DT_VALUE_OBJECT, make_object}, [DT_GLOBAL_OPAQUE] = {DT_VALUE_OBJECT, make_object},
 };
 
 /* _rebuild_from_type_v2(f, type, args, state): what f(*args) would be. f must be a tensor's, so this nests once. */
-static dt_status call_inner(dt_pickle_machine *m, const dt_pickle_global *global, const dt_value *args, dt_value **out)
+static dt_status call_inner(dt_pickle_machine *m, const dt_pickle_global *global, const dt_value *args,
+                            dt_value **out)
 {
     const dt_value *inner = argument(args, 0), *inner_args = argument(args, 2);
     if (!dt_value_is(inner, DT_VALUE_GLOBAL) || !dt_value_is(inner_args, DT_VALUE_TUPLE) ||
@@ -238,7 +252,8 @@ static dt_status call_inner(dt_pickle_machine *m, const dt_pickle_global *global
 }
 
 /* _reconstructor(class, object, None): how protocols 0 and 1 make an instance; its state follows by BUILD. */
-static dt_status call_new(dt_pickle_machine *m, const dt_pickle_global *global, const dt_value *args, dt_value **out)
+static dt_status call_new(dt_pickle_machine *m, const dt_pickle_global *global, const dt_value *args,
+                          dt_value **out)
 {
     const dt_value *class = argument(args, 0);
     bool class_is_plain = dt_value_is(class, DT_VALUE_GLOBAL) && class->global->what != DT_GLOBAL_NEW &&
@@ -250,7 +265,8 @@ dt_status dt_pickle_call(dt_pickle_machine *m, const dt_value *callable, const d
 {
     if (!dt_value_is(callable, DT_VALUE_GLOBAL) || !dt_value_is(args, DT_VALUE_TUPLE))
         return dt_fail(m->err, DT_FORMAT, "byte %zu calls %s with %s", m->opcode_at,
-                       callable ? dt_value_kind_name(callable->kind) : "nothing", dt_value_kind_name(args->kind));
+                       callable ? dt_value_kind_name(callable->kind) : "nothing",
+                       dt_value_kind_name(args->kind));
     const dt_pickle_global *global = callable->global;
     if (global->what == DT_GLOBAL_CALL)
         return call_inner(m, global, args, out);
@@ -263,8 +279,8 @@ dt_status dt_pickle_call(dt_pickle_machine *m, const dt_value *callable, const d
         return DT_OK;
     }
     if (!MAKERS[global->what].make)
-        return dt_fail(m->err, DT_FORMAT, "byte %zu calls %s.%s, which is no function", m->opcode_at, global->module,
-                       global->name);
+        return dt_fail(m->err, DT_FORMAT, "byte %zu calls %s.%s, which is no function", m->opcode_at,
+                       global->module, global->name);
     *out = dt_pickle_new(m, MAKERS[global->what].kind);
     if (!*out)
         return m->failed;
@@ -276,7 +292,8 @@ dt_status dt_pickle_build(dt_pickle_machine *m, dt_value *value, const dt_value 
     if (value->kind == DT_VALUE_DICT) /* an OrderedDict's attributes (_metadata): no entries */
         return DT_OK;
     if (value->kind != DT_VALUE_OBJECT)
-        return dt_fail(m->err, DT_FORMAT, "byte %zu gives a state to %s", m->opcode_at, dt_value_kind_name(value->kind));
+        return dt_fail(m->err, DT_FORMAT, "byte %zu gives a state to %s", m->opcode_at,
+                       dt_value_kind_name(value->kind));
     if (value->object->state)
         return dt_fail(m->err, DT_FORMAT, "byte %zu gives a second state to a %s.%s", m->opcode_at,
                        value->object->type->module, value->object->type->name);

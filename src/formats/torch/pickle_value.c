@@ -7,9 +7,9 @@
 
 const char *dt_value_kind_name(dt_value_kind kind)
 {
-    static const char *const NAMES[] = {"None",    "a bool", "an integer", "an integer", "a number",  "a text",
-                                        "bytes",   "a list", "a tuple",    "a set",      "a dict",    "a name",
-                                        "an object", "a persistent id"};
+    static const char *const NAMES[] = {"None",   "a bool", "an integer", "an integer",     "a number",
+                                        "a text", "bytes",  "a list",     "a tuple",        "a set",
+                                        "a dict", "a name", "an object",  "a persistent id"};
     return (size_t)kind < sizeof NAMES / sizeof *NAMES ? NAMES[kind] : "?";
 }
 
@@ -65,7 +65,8 @@ const dt_value *dt_value_get(const dt_value *map, const char *key)
 
 char *dt_value_text(const dt_value *value, dt_arena *arena)
 {
-    if (!dt_value_is(value, DT_VALUE_TEXT) || (value->text.bytes && memchr(value->text.data, 0, value->text.bytes)))
+    if (!dt_value_is(value, DT_VALUE_TEXT) ||
+        (value->text.bytes && memchr(value->text.data, 0, value->text.bytes)))
         return NULL;
     return dt_arena_text_n(arena, value->text.bytes ? value->text.data : "", value->text.bytes);
 }

@@ -15,7 +15,8 @@
 enum { LEGACY_MAGIC_BYTES = 10 };
 
 /* 0x1950a86a20f9469cfc6c, little-endian. */
-static const uint8_t LEGACY_MAGIC[LEGACY_MAGIC_BYTES] = {0x6c, 0xfc, 0x9c, 0x46, 0xf9, 0x20, 0x6a, 0xa8, 0x50, 0x19};
+static const uint8_t LEGACY_MAGIC[LEGACY_MAGIC_BYTES] = {0x6c, 0xfc, 0x9c, 0x46, 0xf9,
+                                                         0x20, 0x6a, 0xa8, 0x50, 0x19};
 
 /* ---- zip ---- */
 
@@ -39,7 +40,8 @@ static const dt_zip_entry *find_entry(const dt_torch_file *file, dt_arena *arena
 static dt_status read_byte_order(dt_torch_file *file, dt_error *err)
 {
     const dt_zip_entry *entry = find_entry(file, file->arena, "byteorder");
-    if (!entry || (entry->bytes == 6 && memcmp(entry->data, "little", 6) == 0)) /* before torch 2.1: not said */
+    if (!entry ||
+        (entry->bytes == 6 && memcmp(entry->data, "little", 6) == 0)) /* before torch 2.1: not said */
         return DT_OK;
     if (entry->bytes != 3 || memcmp(entry->data, "big", 3) != 0)
         return dt_fail(err, DT_FORMAT, "\"byteorder\" is neither \"little\" nor \"big\"");
@@ -52,7 +54,8 @@ static dt_status read_zip(dt_torch_file *file, const uint8_t *data, size_t bytes
     DT_TRY(dt_zip_read(&file->zip, file->arena, data, bytes, err), err, "while reading it as a zip archive");
     file->top = top_folder(file->arena, &file->zip);
     if (!file->top)
-        return dt_fail(err, DT_FORMAT, "a zip archive without data.pkl: no file of torch.save (TorchScript has code/)");
+        return dt_fail(err, DT_FORMAT,
+                       "a zip archive without data.pkl: no file of torch.save (TorchScript has code/)");
     const dt_zip_entry *pickle = find_entry(file, file->arena, "data.pkl");
     if (!pickle)
         return dt_fail_memory(err, strlen(file->top), "a path");
@@ -71,7 +74,8 @@ typedef struct cursor {
     size_t bytes, at;
 } cursor;
 
-static dt_status next_pickle(dt_torch_file *file, cursor *c, const char *what, dt_pickle *pickle, dt_error *err)
+static dt_status next_pickle(dt_torch_file *file, cursor *c, const char *what, dt_pickle *pickle,
+                             dt_error *err)
 {
     DT_TRY(dt_pickle_read(pickle, file->arena, c->data + c->at, c->bytes - c->at, err), err,
            "while reading the %s (pickle at byte %zu)", what, c->at);
@@ -123,7 +127,8 @@ static dt_status read_keys(dt_torch_file *file, const dt_value *keys, dt_error *
 static dt_torch_storage *find_legacy(const dt_torch_file *file, const char *key)
 {
     dt_torch_storage wanted = {.key = key};
-    return file->storage_count ? bsearch(&wanted, file->storage, file->storage_count, sizeof wanted, by_key) : NULL;
+    return file->storage_count ? bsearch(&wanted, file->storage, file->storage_count, sizeof wanted, by_key)
+                               : NULL;
 }
 
 /* The file counts a storage's elements; their size is known from the ids that name it in the object's pickle. */
@@ -144,20 +149,25 @@ static dt_status learn_element_sizes(dt_torch_file *file, dt_error *err)
     return DT_OK;
 }
 
-/* The storages follow in the order of the keys: int64 element count, then the elements. */
+/*
+ * The storages follow in the order of the keys: int64 element count, then the elements, both little-endian whatever
+ * machine wrote them (the system information's "little_endian" tells about the machine, not the file).
+ */
 static dt_status place_storage(dt_torch_file *file, dt_torch_storage *s, cursor *c, dt_error *err)
 {
     uint64_t count = 0, bytes;
     if (!s->element_bytes)
         return dt_fail(err, DT_FORMAT, "storage \"%s\" belongs to no tensor, so its type is unknown", s->key);
     if (c->bytes - c->at < 8)
-        return dt_fail(err, DT_FORMAT, "storage \"%s\" is missing: the file ends at byte %zu", s->key, c->bytes);
+        return dt_fail(err, DT_FORMAT, "storage \"%s\" is missing: the file ends at byte %zu", s->key,
+                       c->bytes);
     for (int b = 7; b >= 0; b--)
-        count = count << 8 | c->data[c->at + (size_t)(file->big_endian ? 7 - b : b)];
+        count = count << 8 | c->data[c->at + (size_t)b];
     c->at += 8;
     if (__builtin_mul_overflow(count, (uint64_t)s->element_bytes, &bytes) || bytes > c->bytes - c->at)
-        return dt_fail(err, DT_FORMAT, "storage \"%s\": %" PRIu64 " elements of %d bytes lie outside the file", s->key,
-                       count, s->element_bytes);
+        return dt_fail(err, DT_FORMAT,
+                       "storage \"%s\": %" PRIu64 " elements of %d bytes lie outside the file", s->key, count,
+                       s->element_bytes);
     s->offset = file->offset + c->at;
     s->bytes = bytes;
     c->at += (size_t)bytes;
@@ -184,8 +194,6 @@ static dt_status read_legacy(dt_torch_file *file, const uint8_t *data, size_t by
     if (!dt_value_is(p.root, DT_VALUE_INT) || p.root->integer != 1001)
         return dt_fail(err, DT_UNSUPPORTED, "a torch file of a protocol version other than 1001");
     DT_PASS(next_pickle(file, &c, "system information", &p, err));
-    const dt_value *little = dt_value_get(p.root, "little_endian");
-    file->big_endian = dt_value_is(little, DT_VALUE_BOOL) && !little->truth;
     DT_PASS(next_pickle(file, &c, "object", &file->pickle, err));
     DT_PASS(next_pickle(file, &c, "list of storages", &p, err));
     DT_PASS(read_keys(file, p.root, err));
@@ -214,23 +222,24 @@ static dt_status read_any(dt_torch_file *file, const uint8_t *data, size_t bytes
         return read_legacy(file, data, bytes, err);
     }
     if (is_tar(data, bytes))
-        return dt_fail(err, DT_UNSUPPORTED, "a tar archive of torch 0.1: load it and save it again with any later torch");
+        return dt_fail(err, DT_UNSUPPORTED,
+                       "a tar archive of torch 0.1: load it and save it again with any later torch");
     if (data[0] == 0x80)
         return dt_fail(err, DT_UNSUPPORTED, "a bare pickle, not a file of torch.save");
     return dt_fail(err, DT_FORMAT, "not a file of torch.save: it begins with bytes 0x%02x 0x%02x", data[0],
                    bytes > 1 ? data[1] : 0);
 }
 
-dt_status dt_torch_open_range(dt_torch_file **out, dt_arena *arena, const dt_map *map, uint64_t offset, size_t bytes,
-                              dt_error *err)
+dt_status dt_torch_open_range(dt_torch_file **out, dt_arena *arena, const dt_map *map, uint64_t offset,
+                              size_t bytes, dt_error *err)
 {
     *out = NULL;
     dt_torch_file *file = DT_NEW(arena, dt_torch_file);
     if (!file)
         return dt_fail_memory(err, sizeof *file, "a torch file");
     if (!dt_range_inside(offset, bytes, map->size))
-        return dt_fail(err, DT_FORMAT, "%s: bytes [%" PRIu64 ", +%zu) lie outside its %zu bytes", map->path, offset,
-                       bytes, map->size);
+        return dt_fail(err, DT_FORMAT, "%s: bytes [%" PRIu64 ", +%zu) lie outside its %zu bytes", map->path,
+                       offset, bytes, map->size);
     file->arena = arena;
     file->map = map;
     file->offset = offset;
@@ -264,7 +273,8 @@ bool dt_torch_find_storage(const dt_torch_file *file, const char *key, dt_torch_
         return found != NULL;
     }
     int length = snprintf(path, sizeof path, "%sdata/%s", file->top, key);
-    const dt_zip_entry *entry = length > 0 && (size_t)length < sizeof path ? dt_zip_find(&file->zip, path) : NULL;
+    const dt_zip_entry *entry =
+        length > 0 && (size_t)length < sizeof path ? dt_zip_find(&file->zip, path) : NULL;
     if (entry) {
         out->offset = file->offset + entry->offset;
         out->bytes = entry->bytes;

@@ -32,12 +32,12 @@ bool dt_torch_find_storage(const dt_torch_file *file, const char *key, dt_torch_
 typedef struct dt_torch_storage_id {
     const dt_pickle_global *type;
     const char *key;
-    int64_t elements;                  /* of the whole storage */
+    int64_t elements;                   /* of the whole storage */
     int64_t view_offset, view_elements; /* what the tensor sees of it; 0, elements without a view */
 } dt_torch_storage_id;
 
-dt_status dt_torch_storage_id_read(dt_torch_storage_id *out, const dt_torch_file *file, const dt_value *persistent,
-                                   dt_error *err);
+dt_status dt_torch_storage_id_read(dt_torch_storage_id *out, const dt_torch_file *file,
+                                   const dt_value *persistent, dt_error *err);
 
 /* Bytes of an element as the storage counts them; for types that drivetrain lacks too. */
 int dt_torch_element_bytes(const dt_pickle_global *type);

@@ -27,8 +27,8 @@ static dt_status fail_id(dt_error *err)
     return dt_fail(err, DT_FORMAT, "a persistent id that is no (\"storage\", type, key, location, elements)");
 }
 
-dt_status dt_torch_storage_id_read(dt_torch_storage_id *out, const dt_torch_file *file, const dt_value *persistent,
-                                   dt_error *err)
+dt_status dt_torch_storage_id_read(dt_torch_storage_id *out, const dt_torch_file *file,
+                                   const dt_value *persistent, dt_error *err)
 {
     const dt_value *id = dt_value_is(persistent, DT_VALUE_PERSISTENT) ? persistent->persistent.id : NULL;
     if (!dt_value_is(id, DT_VALUE_TUPLE) || id->list.count < 5 || !dt_value_is_text(item(id, 0), "storage") ||
@@ -43,13 +43,14 @@ dt_status dt_torch_storage_id_read(dt_torch_storage_id *out, const dt_torch_file
     const dt_value *view = item(id, 5);
     if (!view || view->kind == DT_VALUE_NONE)
         return DT_OK;
-    if (!dt_value_is(view, DT_VALUE_TUPLE) || view->list.count != 3 || !is_size(item(view, 1)) || !is_size(item(view, 2)))
+    if (!dt_value_is(view, DT_VALUE_TUPLE) || view->list.count != 3 || !is_size(item(view, 1)) ||
+        !is_size(item(view, 2)))
         return fail_id(err);
     out->view_offset = item(view, 1)->integer;
     out->view_elements = item(view, 2)->integer;
     if (!dt_range_inside((uint64_t)out->view_offset, (uint64_t)out->view_elements, (uint64_t)out->elements))
-        return dt_fail(err, DT_FORMAT, "a view of storage \"%s\" reaches beyond its %" PRId64 " elements", out->key,
-                       out->elements);
+        return dt_fail(err, DT_FORMAT, "a view of storage \"%s\" reaches beyond its %" PRId64 " elements",
+                       out->key, out->elements);
     return DT_OK;
 }
 
@@ -58,8 +59,11 @@ int dt_torch_element_bytes(const dt_pickle_global *type)
     static const struct {
         const char *name;
         int bytes;
-    } LACKING[] = {{"ComplexFloatStorage", 8}, {"ComplexDoubleStorage", 16}, {"QInt8Storage", 1},
-                   {"QUInt8Storage", 1},       {"QInt32Storage", 4}};
+    } LACKING[] = {{"ComplexFloatStorage", 8},
+                   {"ComplexDoubleStorage", 16},
+                   {"QInt8Storage", 1},
+                   {"QUInt8Storage", 1},
+                   {"QInt32Storage", 4}};
     if (type->detail >= 0)
         return (int)dt_dtype_block_bytes((dt_dtype)type->detail);
     for (size_t i = 0; i < sizeof LACKING / sizeof *LACKING; i++) {
@@ -70,14 +74,16 @@ int dt_torch_element_bytes(const dt_pickle_global *type)
 }
 
 /* The bytes that the tensor may touch: the storage, or its part of it. */
-static dt_status find_bytes(const dt_torch_file *file, const dt_torch_storage_id *id, dt_torch_storage *s, dt_error *err)
+static dt_status find_bytes(const dt_torch_file *file, const dt_torch_storage_id *id, dt_torch_storage *s,
+                            dt_error *err)
 {
     int element = dt_torch_element_bytes(id->type);
     int64_t bytes;
     if (!dt_torch_find_storage(file, id->key, s))
         return dt_fail(err, DT_FORMAT, "storage \"%s\" is missing from the file", id->key);
     if (!dt_mul_int64(id->elements, element, &bytes) || (uint64_t)bytes != s->bytes)
-        return dt_fail(err, DT_FORMAT, "storage \"%s\" holds %" PRIu64 " bytes, its %" PRId64 " elements of %d need others",
+        return dt_fail(err, DT_FORMAT,
+                       "storage \"%s\" holds %" PRIu64 " bytes, its %" PRId64 " elements of %d need others",
                        id->key, s->bytes, id->elements, element);
     s->offset += (uint64_t)id->view_offset * (uint64_t)element;
     s->bytes = (uint64_t)id->view_elements * (uint64_t)element;
@@ -103,8 +109,8 @@ static bool reach_of(const int64_t *dim, const int64_t *stride, int rank, int64_
 }
 
 /* The tensor's type: the storage's, or for version 3 its own (the storage is untyped then). */
-static dt_status element_type(const dt_pickle_object *call, const dt_torch_storage_id *id, const dt_pickle_global **type,
-                              dt_error *err)
+static dt_status element_type(const dt_pickle_object *call, const dt_torch_storage_id *id,
+                              const dt_pickle_global **type, dt_error *err)
 {
     *type = id->type;
     if (call->type->detail != 3)
@@ -121,12 +127,12 @@ static bool is_lazy(const dt_pickle_object *call)
 {
     const dt_value *metadata = item(call->args, call->type->detail == 3 ? 7 : 6);
     const dt_value *neg = dt_value_get(metadata, "neg"), *conj = dt_value_get(metadata, "conj");
-    return call->type->detail >= 2 &&
-           ((dt_value_is(neg, DT_VALUE_BOOL) && neg->truth) || (dt_value_is(conj, DT_VALUE_BOOL) && conj->truth));
+    return call->type->detail >= 2 && ((dt_value_is(neg, DT_VALUE_BOOL) && neg->truth) ||
+                                       (dt_value_is(conj, DT_VALUE_BOOL) && conj->truth));
 }
 
-static const char *what_lacks(const dt_torch_file *file, const dt_pickle_object *call, const dt_pickle_global *type,
-                              int rank)
+static const char *what_lacks(const dt_torch_file *file, const dt_pickle_object *call,
+                              const dt_pickle_global *type, int rank)
 {
     const char *text = NULL;
     if (type->detail < 0) {
@@ -140,8 +146,8 @@ static const char *what_lacks(const dt_torch_file *file, const dt_pickle_object 
     return is_lazy(call) ? "it is stored negated or conjugated" : NULL;
 }
 
-static dt_status read_tensor(const dt_torch_file *file, const dt_pickle_object *call, dt_stored_tensor *tensor,
-                             dt_stored_box *box, dt_error *err)
+static dt_status read_tensor(const dt_torch_file *file, const dt_pickle_object *call,
+                             dt_stored_tensor *tensor, dt_stored_box *box, dt_error *err)
 {
     int64_t dim[RANK_LIMIT], stride[RANK_LIMIT], reach, start, end;
     dt_torch_storage_id id;
@@ -153,16 +159,20 @@ static dt_status read_tensor(const dt_torch_file *file, const dt_pickle_object *
     DT_PASS(find_bytes(file, &id, &s, err));
     DT_PASS(element_type(call, &id, &type, err));
     int rank = dt_value_sizes(item(call->args, 2), dim, RANK_LIMIT);
-    if (rank < 0 || dt_value_sizes(item(call->args, 3), stride, RANK_LIMIT) != rank || !is_size(item(call->args, 1)))
-        return dt_fail(err, DT_FORMAT, "an offset, shape or strides that are no sizes, or of different lengths");
+    if (rank < 0 || dt_value_sizes(item(call->args, 3), stride, RANK_LIMIT) != rank ||
+        !is_size(item(call->args, 1)))
+        return dt_fail(err, DT_FORMAT,
+                       "an offset, shape or strides that are no sizes, or of different lengths");
     tensor->unsupported = what_lacks(file, call, type, rank);
     if (tensor->unsupported)
         return DT_OK;
     int64_t element = dt_dtype_block_bytes((dt_dtype)type->detail);
-    if (!reach_of(dim, stride, rank, &reach) || !dt_mul_int64(item(call->args, 1)->integer, element, &start) ||
-        !dt_mul_int64(reach, element, &end) || !dt_add_int64(start, end, &end) || (uint64_t)end > s.bytes)
-        return dt_fail(err, DT_FORMAT, "the shape and strides reach beyond the %" PRIu64 " bytes of storage \"%s\"",
-                       s.bytes, id.key);
+    if (!reach_of(dim, stride, rank, &reach) ||
+        !dt_mul_int64(item(call->args, 1)->integer, element, &start) || !dt_mul_int64(reach, element, &end) ||
+        !dt_add_int64(start, end, &end) || (uint64_t)end > s.bytes)
+        return dt_fail(err, DT_FORMAT,
+                       "the shape and strides reach beyond the %" PRIu64 " bytes of storage \"%s\"", s.bytes,
+                       id.key);
     tensor->dtype = (dt_dtype)type->detail;
     tensor->swap_bytes = file->big_endian && element > 1;
     tensor->shape = box->shape = dt_shape_of(rank, dim);
@@ -176,8 +186,8 @@ static dt_status read_tensor(const dt_torch_file *file, const dt_pickle_object *
     return DT_OK;
 }
 
-dt_status dt_torch_tensor(const dt_torch_file *file, const dt_value *leaf, const char *name, dt_stored_tensor *tensor,
-                          dt_stored_box *box, dt_error *err)
+dt_status dt_torch_tensor(const dt_torch_file *file, const dt_value *leaf, const char *name,
+                          dt_stored_tensor *tensor, dt_stored_box *box, dt_error *err)
 {
     *tensor = (dt_stored_tensor){.name = name};
     *box = (dt_stored_box){0};
@@ -262,15 +272,16 @@ static dt_status visit_stream(walk *w, const dt_value *stream)
     if (!dt_value_is(bytes, DT_VALUE_BYTES))
         return DT_OK;
     DT_PASS(check_name(w));
-    dt_stored_object object = {w->name.data, (const uint8_t *)bytes->text.data, bytes->text.bytes, w->file->map};
+    dt_stored_object object = {w->name.data, (const uint8_t *)bytes->text.data, bytes->text.bytes,
+                               w->file->map};
     return dt_stored_set_add_object(w->set, &object, w->err);
 }
 
 static dt_status visit(walk *w, const dt_value *value, int depth)
 {
     if (++w->steps > 2 * w->file->pickle.values + 1000)
-        return dt_fail(w->err, DT_LIMIT, "%s repeats its containers beyond all measure, at \"%s\"", w->file->map->path,
-                       w->name.data ? w->name.data : "");
+        return dt_fail(w->err, DT_LIMIT, "%s repeats its containers beyond all measure, at \"%s\"",
+                       w->file->map->path, w->name.data ? w->name.data : "");
     if (dt_value_is_tensor(value))
         return visit_tensor(w, value);
     if (dt_value_is_object(value, "BytesIO"))
@@ -285,12 +296,13 @@ static dt_status visit(walk *w, const dt_value *value, int depth)
     return visit_items(w, value, depth);
 }
 
-dt_status dt_torch_flatten(const dt_torch_file *file, const dt_value *from, const char *prefix, dt_stored_set *set,
-                           dt_error *err)
+dt_status dt_torch_flatten(const dt_torch_file *file, const dt_value *from, const char *prefix,
+                           dt_stored_set *set, dt_error *err)
 {
     walk w = {.file = file, .set = set, .err = err};
     dt_text_put(&w.name, prefix);
-    dt_status status = w.name.failed ? dt_fail_memory(err, strlen(prefix), "a tensor's name") : visit(&w, from, 0);
+    dt_status status =
+        w.name.failed ? dt_fail_memory(err, strlen(prefix), "a tensor's name") : visit(&w, from, 0);
     dt_text_free(&w.name);
     return status;
 }

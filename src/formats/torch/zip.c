@@ -88,7 +88,8 @@ static dt_status read_end64(archive *a, bool *found, dt_error *err)
     const uint8_t *locator = a->data + end - LOCATOR_BYTES;
     uint64_t at = load(locator + 8, 8);
     if (!dt_range_inside(at, END64_BYTES, end - LOCATOR_BYTES) || memcmp(a->data + at, END64, 4) != 0)
-        return dt_fail(err, DT_FORMAT, "the zip64 end record is not at byte %" PRIu64 ", where its locator says", at);
+        return dt_fail(err, DT_FORMAT,
+                       "the zip64 end record is not at byte %" PRIu64 ", where its locator says", at);
     const uint8_t *p = a->data + at;
     if (load(p + 4, 8) != end - LOCATOR_BYTES - at - 12)
         return dt_fail(err, DT_FORMAT, "the zip64 end record claims %" PRIu64 " bytes", load(p + 4, 8));
@@ -119,13 +120,16 @@ static dt_status read_end(archive *a, dt_error *err)
         a->entries = entries;
         a->directory_bytes = bytes;
         a->directory = directory;
-    } else if (disagrees(entries, UINT16_MAX, a->entries) || disagrees(bytes, UINT32_MAX, a->directory_bytes) ||
+    } else if (disagrees(entries, UINT16_MAX, a->entries) ||
+               disagrees(bytes, UINT32_MAX, a->directory_bytes) ||
                disagrees(directory, UINT32_MAX, a->directory)) {
         return dt_fail(err, DT_FORMAT, "the two end records disagree");
     }
-    if (!dt_range_inside(a->directory, a->directory_bytes, a->end) || a->directory + a->directory_bytes != a->end)
+    if (!dt_range_inside(a->directory, a->directory_bytes, a->end) ||
+        a->directory + a->directory_bytes != a->end)
         return dt_fail(err, DT_FORMAT,
-                       "the central directory [%" PRIu64 ", +%" PRIu64 ") does not end at the end record (byte %zu)",
+                       "the central directory [%" PRIu64 ", +%" PRIu64
+                       ") does not end at the end record (byte %zu)",
                        a->directory, a->directory_bytes, a->end);
     if (a->entries > a->directory_bytes / CENTRAL_BYTES)
         return dt_fail(err, DT_FORMAT, "%" PRIu64 " entries cannot stand in a directory of %" PRIu64 " bytes",
@@ -179,20 +183,29 @@ static bool name_is_safe(const char *name, size_t bytes)
     return true;
 }
 
-static dt_status read_record(record *r, dt_arena *arena, const uint8_t *p, size_t left, size_t *used, dt_error *err)
+static dt_status read_record(record *r, dt_arena *arena, const uint8_t *p, size_t left, size_t *used,
+                             dt_error *err)
 {
+    *r = (record){0};
     if (left < CENTRAL_BYTES || memcmp(p, CENTRAL, 4) != 0)
         return dt_fail(err, DT_FORMAT, "the central directory has fewer entries than the end record says");
     size_t name = load(p + 28, 2), extra = load(p + 30, 2), comment = load(p + 32, 2);
     *used = CENTRAL_BYTES + name + extra + comment;
     if (*used > left)
         return dt_fail(err, DT_FORMAT, "an entry of the central directory is cut off");
-    *r = (record){.raw_name = p + CENTRAL_BYTES, .name_bytes = name, .flags = (unsigned)load(p + 8, 2),
-                  .method = (unsigned)load(p + 10, 2), .crc = (uint32_t)load(p + 16, 4), .packed = load(p + 20, 4),
-                  .bytes = load(p + 24, 4), .offset = load(p + 42, 4)};
+    *r = (record){.raw_name = p + CENTRAL_BYTES,
+                  .name_bytes = name,
+                  .flags = (unsigned)load(p + 8, 2),
+                  .method = (unsigned)load(p + 10, 2),
+                  .crc = (uint32_t)load(p + 16, 4),
+                  .packed = load(p + 20, 4),
+                  .bytes = load(p + 24, 4),
+                  .offset = load(p + 42, 4)};
     if (!name_is_safe((const char *)r->raw_name, name))
-        return dt_fail(err, DT_FORMAT, "the name of an entry at byte %" PRIu64
-                       " is empty, absolute, climbs out of the archive or is unprintable", r->offset);
+        return dt_fail(err, DT_FORMAT,
+                       "the name of an entry at byte %" PRIu64
+                       " is empty, absolute, climbs out of the archive or is unprintable",
+                       r->offset);
     r->name = dt_arena_text_n(arena, (const char *)r->raw_name, name);
     if (!r->name)
         return dt_fail_memory(err, name, "an entry's name");
@@ -206,11 +219,13 @@ static dt_status check_record(const record *r, dt_error *err)
     if (r->flags & (FLAG_ENCRYPTED | FLAG_STRONG_ENCRYPTION | FLAG_MASKED))
         return dt_fail(err, DT_UNSUPPORTED, "entry \"%s\" is encrypted", r->name);
     if (r->method != 0)
-        return dt_fail(err, DT_UNSUPPORTED, "entry \"%s\" is compressed (method %u); torch stores its entries plain",
-                       r->name, r->method);
+        return dt_fail(err, DT_UNSUPPORTED,
+                       "entry \"%s\" is compressed (method %u); torch stores its entries plain", r->name,
+                       r->method);
     if (r->bytes != r->packed)
-        return dt_fail(err, DT_FORMAT, "entry \"%s\" is stored, yet %" PRIu64 " bytes are said to fill %" PRIu64,
-                       r->name, r->packed, r->bytes);
+        return dt_fail(err, DT_FORMAT,
+                       "entry \"%s\" is stored, yet %" PRIu64 " bytes are said to fill %" PRIu64, r->name,
+                       r->packed, r->bytes);
     return DT_OK;
 }
 
@@ -232,10 +247,12 @@ static dt_status read_local(const archive *a, const record *r, dt_zip_entry *ent
         return dt_fail(err, DT_FORMAT, "entry \"%s\" has another name in its local header", r->name);
     if (load(p + 6, 2) != r->flags || load(p + 8, 2) != r->method || !local_size_agrees(r, load(p + 18, 4)) ||
         !local_size_agrees(r, load(p + 22, 4)))
-        return dt_fail(err, DT_FORMAT, "entry \"%s\" has other flags, method or size in its local header", r->name);
+        return dt_fail(err, DT_FORMAT, "entry \"%s\" has other flags, method or size in its local header",
+                       r->name);
     if (!dt_range_inside(start, r->bytes, a->directory))
-        return dt_fail(err, DT_FORMAT, "entry \"%s\": bytes [%" PRIu64 ", +%" PRIu64 ") lie outside the archive",
-                       r->name, start, r->bytes);
+        return dt_fail(err, DT_FORMAT,
+                       "entry \"%s\": bytes [%" PRIu64 ", +%" PRIu64 ") lie outside the archive", r->name,
+                       start, r->bytes);
     *entry = (dt_zip_entry){r->name, a->data + start, (size_t)r->bytes, r->crc, (size_t)start};
     *e = (extent){(size_t)r->offset, (size_t)(start + r->bytes), r->name};
     return DT_OK;
@@ -313,7 +330,7 @@ dt_status dt_zip_check(const dt_zip_entry *entry, dt_error *err)
         crc = crc >> 4 ^ CRC_NIBBLE[crc & 15];
     }
     if (~crc != entry->crc)
-        return dt_fail(err, DT_FORMAT, "entry \"%s\": its bytes have CRC %08x, the archive says %08x", entry->name,
-                       (unsigned)~crc, (unsigned)entry->crc);
+        return dt_fail(err, DT_FORMAT, "entry \"%s\": its bytes have CRC %08x, the archive says %08x",
+                       entry->name, (unsigned)~crc, (unsigned)entry->crc);
     return DT_OK;
 }

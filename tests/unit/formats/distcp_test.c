@@ -27,12 +27,13 @@ typedef struct folder {
 
 static folder two_halves(void)
 {
-    return (folder){.size = {4, 3},
-                    .parts = 2,
-                    .part = {{.at = {0, 0}, .size = {2, 3}, .first = 0}, {.at = {2, 0}, .size = {2, 3}, .first = 6}},
-                    .dtype = "float32",
-                    .file = "__0_0.distcp",
-                    .transform = "N"};
+    return (folder){
+        .size = {4, 3},
+        .parts = 2,
+        .part = {{.at = {0, 0}, .size = {2, 3}, .first = 0}, {.at = {2, 0}, .size = {2, 3}, .first = 6}},
+        .dtype = "float32",
+        .file = "__0_0.distcp",
+        .transform = "N"};
 }
 
 static void pk_new(dt_text *t, const char *module, const char *name)
@@ -54,8 +55,10 @@ static void pk_sizes_of(dt_text *t, const char *key, const int64_t *sizes)
 static void put_item(dt_text *data, const part *p)
 {
     dt_text pickle = {0};
-    int64_t rows = p->stored[0] ? p->stored[0] : p->size[0], columns = p->stored[1] ? p->stored[1] : p->size[1];
-    fake_tensor f = {p->storage ? p->storage : "FloatStorage", "0", rows * columns, 0, 2, {rows, columns}, {columns, 1}};
+    int64_t rows = p->stored[0] ? p->stored[0] : p->size[0],
+            columns = p->stored[1] ? p->stored[1] : p->size[1];
+    fake_tensor f = {
+        p->storage ? p->storage : "FloatStorage", "0", rows * columns, 0, 2, {rows, columns}, {columns, 1}};
     float value[64];
     for (int i = 0; i < 64; i++)
         value[i] = p->first + (float)i;
@@ -198,8 +201,10 @@ static void distcp__parts_that_do_not_tile_are_refused(void **state)
     REFUSED(f.part[1].at[0] = 1, DT_FORMAT, "overlaps the box");
     REFUSED(f.part[1].at[0] = 3, DT_FORMAT, "lies outside the shape [4, 3]");
     REFUSED(f.part[1].unplaced = true, DT_FORMAT, "storage_data has no place for the part [2, 3] at [2, 0]");
-    REFUSED(f.part[1].stored[0] = 1, DT_FORMAT, ".metadata says that a part is [2, 3], __0_0.distcp holds [1, 3]");
-    REFUSED(f.part[1].storage = "IntStorage", DT_FORMAT, "\"w\" is torch.float32 in .metadata, i32 in __0_0.distcp");
+    REFUSED(f.part[1].stored[0] = 1, DT_FORMAT,
+            ".metadata says that a part is [2, 3], __0_0.distcp holds [1, 3]");
+    REFUSED(f.part[1].storage = "IntStorage", DT_FORMAT,
+            "\"w\" is torch.float32 in .metadata, i32 in __0_0.distcp");
     REFUSED(f.part[1].storage = "QInt32Storage", DT_UNSUPPORTED, "its type is torch.QInt32Storage");
     REFUSED(f.size[0] = -4, DT_FORMAT, ".metadata gives no size, dtype and chunks");
     REFUSED(f.size[0] = INT64_MAX, DT_FORMAT, "is impossible");
@@ -210,7 +215,8 @@ static void distcp__places_that_lie_are_refused(void **state)
     REFUSED(f.file = "../__0_0.distcp", DT_FORMAT, "which is no file of this folder");
     REFUSED(f.file = "/etc/passwd", DT_FORMAT, "which is no file of this folder");
     REFUSED(f.file = "..", DT_FORMAT, "which is no file of this folder");
-    REFUSED(f.file = "__1_0.distcp", DT_NOT_FOUND, "a file of this checkpoint is missing: it holds a part of \"w\"");
+    REFUSED(f.file = "__1_0.distcp", DT_NOT_FOUND,
+            "a file of this checkpoint is missing: it holds a part of \"w\"");
     REFUSED(f.shift = 1, DT_FORMAT, "while opening the part of \"w\" at byte 1");
     REFUSED(f.shift = 100000, DT_FORMAT, "of \"w\" lie outside its");
     REFUSED(f.shift = -100000, DT_FORMAT, "has no relative_path, offset and length");
@@ -241,8 +247,8 @@ static void distcp__types_it_lacks_fail_only_when_read(void **state)
     char byte;
     f.dtype = "complex64";
     assert_ok(read_folder(&b, &f, &err), err);
-    assert_fails(dt_stored_read(dt_stored_set_at(b.set, 0), NULL, DT_F32, &byte, NULL, &err), DT_UNSUPPORTED, err,
-                 "its type is torch.complex64");
+    assert_fails(dt_stored_read(dt_stored_set_at(b.set, 0), NULL, DT_F32, &byte, NULL, &err), DT_UNSUPPORTED,
+                 err, "its type is torch.complex64");
     end(&b);
 }
 
@@ -290,7 +296,8 @@ static int compare_stack(const dt_stored_tensor *t, const dt_stored_set *truth)
         const dt_stored_tensor *layer = same;
         dt_stored_region row = {.shape = t->shape};
         if (!same && layers) {
-            snprintf(name, sizeof name, "%.*s.layers.%d.%s", (int)(layers - t->name), t->name, (int)i, layers + 8);
+            snprintf(name, sizeof name, "%.*s.layers.%d.%s", (int)(layers - t->name), t->name, (int)i,
+                     layers + 8);
             layer = dt_stored_set_find(truth, name);
             row.offset[0] = i;
             row.shape.dim[0] = 1;
@@ -357,7 +364,8 @@ int main(void)
         cmocka_unit_test(distcp__one_part_in_two_places_is_refused),
         cmocka_unit_test(distcp__types_it_lacks_fail_only_when_read),
         cmocka_unit_test(distcp__metadata_of_other_shapes_is_refused),
-        cmocka_unit_test_setup_teardown(distcp__a_folder_without_metadata_is_none, make_folder, remove_folder),
+        cmocka_unit_test_setup_teardown(distcp__a_folder_without_metadata_is_none, make_folder,
+                                        remove_folder),
         cmocka_unit_test(distcp__every_layout_holds_the_same_weights),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);

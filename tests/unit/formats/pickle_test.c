@@ -36,9 +36,17 @@ static void pickle__integers_of_every_spelling(void **state)
         int64_t expected;
     } CASES[] = {
 #define CASE(literal, expected) {literal, sizeof(literal) - 1, expected}
-        CASE("I-12\n.", -12), CASE("L12345678901L\n.", 12345678901), CASE("L5\n.", 5), CASE("K\xff.", 255),
-        CASE("M\x01\x02.", 513), CASE("J\xff\xff\xff\xff.", -1), CASE("\x8a\x00.", 0), CASE("\x8a\x01\xff.", -1),
-        CASE("\x8a\x02\xff\x00.", 255), CASE("\x8a\x08\0\0\0\0\0\0\0\x80.", INT64_MIN), CASE("\x8b\1\0\0\0\7.", 7),
+        CASE("I-12\n.", -12),
+        CASE("L12345678901L\n.", 12345678901),
+        CASE("L5\n.", 5),
+        CASE("K\xff.", 255),
+        CASE("M\x01\x02.", 513),
+        CASE("J\xff\xff\xff\xff.", -1),
+        CASE("\x8a\x00.", 0),
+        CASE("\x8a\x01\xff.", -1),
+        CASE("\x8a\x02\xff\x00.", 255),
+        CASE("\x8a\x08\0\0\0\0\0\0\0\x80.", INT64_MIN),
+        CASE("\x8b\1\0\0\0\7.", 7),
 #undef CASE
     };
     for (size_t i = 0; i < sizeof CASES / sizeof *CASES; i++) {
@@ -46,7 +54,10 @@ static void pickle__integers_of_every_spelling(void **state)
         assert_int_equal(v->kind, DT_VALUE_INT);
         assert_true(v->integer == CASES[i].expected);
     }
-    assert_int_equal(VALUE(&r, "\x8a\x09" "123456789.")->kind, DT_VALUE_BIG);
+    assert_int_equal(VALUE(&r, "\x8a\x09"
+                               "123456789.")
+                         ->kind,
+                     DT_VALUE_BIG);
     assert_int_equal(VALUE(&r, "I01\n.")->kind, DT_VALUE_BOOL);
     assert_true(VALUE(&r, "\x88.")->truth);
     assert_false(VALUE(&r, "I00\n.")->truth);
@@ -78,7 +89,12 @@ static void pickle__texts_of_every_spelling(void **state)
     assert_text(VALUE(&r, "C\0."), DT_VALUE_BYTES, "", 0);
     assert_text(VALUE(&r, "\x8e\1\0\0\0\0\0\0\0x."), DT_VALUE_BYTES, "x", 1);
     assert_text(VALUE(&r, "\x96\1\0\0\0\0\0\0\0x."), DT_VALUE_BYTES, "x", 1);
-    assert_text(VALUE(&r, "c_codecs\nencode\n(V\xff" "a\nVlatin1\ntR."), DT_VALUE_BYTES, "\xff" "a", 2);
+    assert_text(VALUE(&r, "c_codecs\nencode\n(V\xff"
+                          "a\nVlatin1\ntR."),
+                DT_VALUE_BYTES,
+                "\xff"
+                "a",
+                2);
     assert_text(VALUE(&r, "c__builtin__\nbytes\n)R."), DT_VALUE_BYTES, "", 0);
     assert_text(VALUE(&r, "cpathlib\nPosixPath\n(V/\nVa\nVb\ntR."), DT_VALUE_TEXT, "/a/b", 4);
     dt_arena_destroy(r.arena);
@@ -94,12 +110,15 @@ static void pickle__containers_of_every_spelling(void **state)
         assert_int_equal(v->list.count, 2);
         assert_int_equal(v->list.item[1]->integer, 2);
     }
-    static const char *const DICTS[] = {"(Va\nI1\nVb\nI2\nd.", "}Va\nI1\nsVb\nI2\ns.", "}(Va\nI1\nVb\nI2\nu.",
-                                        "ccollections\nOrderedDict\n)R(Va\nI1\nVb\nI2\nu.",
-                                        "ccollections\nOrderedDict\n(((Va\nI1\ntp0\n(Vb\nI2\nlltR.",
-                                        "(ccollections\nOrderedDict\no(Va\nI1\nVb\nI2\nu.",
-                                        "(icollections\nOrderedDict\n(Va\nI1\nVb\nI2\nu.",
-                                        "ccollections\ndefaultdict\ncbuiltins\nint\n\x85R(Va\nI1\nVb\nI2\nu."};
+    static const char *const DICTS[] = {
+        "(Va\nI1\nVb\nI2\nd.",
+        "}Va\nI1\nsVb\nI2\ns.",
+        "}(Va\nI1\nVb\nI2\nu.",
+        "ccollections\nOrderedDict\n)R(Va\nI1\nVb\nI2\nu.",
+        "ccollections\nOrderedDict\n(((Va\nI1\ntp0\n(Vb\nI2\nlltR.",
+        "(ccollections\nOrderedDict\no(Va\nI1\nVb\nI2\nu.",
+        "(icollections\nOrderedDict\n(Va\nI1\nVb\nI2\nu.",
+        "ccollections\ndefaultdict\ncbuiltins\nint\n\x85R(Va\nI1\nVb\nI2\nu."};
     for (int i = 0; i < 8; i++) {
         const dt_value *v = value_of(&r, DICTS[i], strlen(DICTS[i]));
         assert_int_equal(v->kind, DT_VALUE_DICT);
@@ -201,8 +220,12 @@ static void pickle__malformed_instructions_are_refused(void **state)
         CASE("(N.", "stops at byte 2"),
         CASE("N.x", "1 bytes follow the pickle's end at byte 2"),
         CASE("\xee", "byte 0 (0xee) is no instruction"),
-        CASE("X\xff\xff\xff\xff" "a", "cut off in the instruction at byte 0 of 6"),
-        CASE("\x8d\xff\xff\xff\xff\xff\xff\xff\xff" "a", "cut off"),
+        CASE("X\xff\xff\xff\xff"
+             "a",
+             "cut off in the instruction at byte 0 of 6"),
+        CASE("\x8d\xff\xff\xff\xff\xff\xff\xff\xff"
+             "a",
+             "cut off"),
         CASE("\x8b\xff\xff\xff\xff", "cut off"),
         CASE("T\xff\xff\xff\xff", "negative length"),
         CASE("\x95\xff\0\0\0\0\0\0\0N.", "cut off"),
@@ -250,7 +273,8 @@ static void pickle__malformed_instructions_are_refused(void **state)
     reading r = {0};
     for (size_t i = 0; i < sizeof CASES / sizeof *CASES; i++)
         assert_fails(read_bytes(&r, CASES[i].data, CASES[i].bytes), DT_FORMAT, r.err, CASES[i].words);
-    assert_fails(READ(&r, "Nr\xff\xff\xff\xff."), DT_LIMIT, r.err, "memo number 4294967295 in a pickle of 7 bytes");
+    assert_fails(READ(&r, "Nr\xff\xff\xff\xff."), DT_LIMIT, r.err,
+                 "memo number 4294967295 in a pickle of 7 bytes");
     dt_arena_destroy(r.arena);
 }
 
@@ -292,7 +316,8 @@ static void pickle__deep_nesting_needs_no_deep_stack(void **state)
 
 static void pickle__every_truncation_is_refused(void **state)
 {
-    static const char WHOLE[] = "\x80\4\x95\x20\0\0\0\0\0\0\0}(\x8c\1a\x94G\x3f\xf8\0\0\0\0\0\0V\\u20ac\nctorch\nSize\n(K\1t\x85Ru.";
+    static const char WHOLE[] =
+        "\x80\4\x95\x20\0\0\0\0\0\0\0}(\x8c\1a\x94G\x3f\xf8\0\0\0\0\0\0V\\u20ac\nctorch\nSize\n(K\1t\x85Ru.";
     for (size_t bytes = 0; bytes < sizeof WHOLE - 1; bytes++) {
         reading r = {0};
         char *copy = malloc(bytes + 1);
@@ -344,7 +369,8 @@ int main(void)
         cmocka_unit_test(pickle__a_copying_bomb_is_refused),
         cmocka_unit_test(pickle__deep_nesting_needs_no_deep_stack),
         cmocka_unit_test(pickle__every_truncation_is_refused),
-        cmocka_unit_test_setup_teardown(pickle__the_hostile_collection_is_refused, make_folder, remove_folder),
+        cmocka_unit_test_setup_teardown(pickle__the_hostile_collection_is_refused, make_folder,
+                                        remove_folder),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

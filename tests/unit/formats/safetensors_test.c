@@ -62,7 +62,9 @@ static void safetensors__types_it_lacks_fail_only_when_read(void **state)
           "\"w\":{\"dtype\":\"U8\",\"shape\":[2],\"data_offsets\":[14,16]}}",
           16);
     assert_ok(read_text(set, &file, &err), err);
-    static const char *const WHY[][2] = {{"c", "its type is C64"}, {"f", "its type is F4"}, {"new", "its type is F128"},
+    static const char *const WHY[][2] = {{"c", "its type is C64"},
+                                         {"f", "its type is F4"},
+                                         {"new", "its type is F128"},
                                          {"deep", "it has 6 dimensions, more than 5"}};
     for (size_t i = 0; i < 4; i++)
         assert_fails(dt_stored_read(dt_stored_set_find(set, WHY[i][0]), NULL, DT_U8, &byte, NULL, &err),
@@ -88,10 +90,12 @@ static void safetensors__refuses_headers_that_lie(void **state)
         {"{\"a\":", 0, "while parsing the JSON header"},
         {"{} x", 0, "while parsing the JSON header"},
         {"{}", 1, "the tensors end at byte 0 of the data, the file at 1"},
-        {"{" ENTRY("a", "U8", "1", "0,1") "," ENTRY("a", "U8", "1", "1,2") "}", 2, "while parsing the JSON header"},
+        {"{" ENTRY("a", "U8", "1", "0,1") "," ENTRY("a", "U8", "1", "1,2") "}", 2,
+         "while parsing the JSON header"},
         {"{" ENTRY("a", "U8", "2", "0,2") "," ENTRY("b", "U8", "2", "1,3") "}", 3, "\"a\" and \"b\" overlap"},
         {"{" ENTRY("a", "U8", "2", "0,2") "," ENTRY("b", "U8", "2", "0,2") "}", 2, "\"a\" and \"b\" overlap"},
-        {"{" ENTRY("a", "U8", "1", "0,1") "," ENTRY("b", "U8", "1", "2,3") "}", 3, "bytes that belong to no tensor"},
+        {"{" ENTRY("a", "U8", "1", "0,1") "," ENTRY("b", "U8", "1", "2,3") "}", 3,
+         "bytes that belong to no tensor"},
         {"{" ENTRY("a", "U8", "1", "1,2") "}", 2, "bytes that belong to no tensor"},
         {"{" ENTRY("a", "U8", "1", "0,1") "}", 2, "the tensors end at byte 1 of the data, the file at 2"},
         {"{" ENTRY("a", "U8", "2", "0,2") "}", 1, "bytes [0, 2) lie outside the data (1 bytes)"},
@@ -134,7 +138,8 @@ static void safetensors__refuses_header_lengths_that_lie(void **state)
                  "3 bytes is too short for a header length");
     put_number(&file, UINT64_MAX, 8);
     dt_text_put(&file, "{}");
-    assert_fails(read_text(set, &file, &err), DT_FORMAT, err, "claims 18446744073709551615 bytes, the file has 2 left");
+    assert_fails(read_text(set, &file, &err), DT_FORMAT, err,
+                 "claims 18446744073709551615 bytes, the file has 2 left");
     size_t large = 100000001;
     uint8_t *zeros = calloc(large + 8, 1);
     for (int i = 0; i < 8; i++)
@@ -152,7 +157,8 @@ static void safetensors__every_truncation_is_refused(void **state)
     build(&file, "{" ENTRY("a", "U8", "5", "0,5") "," ENTRY("b", "U8", "3", "5,8") "}", 8);
     for (size_t bytes = 0; bytes < file.bytes; bytes++) {
         dt_stored_set *set = new_set();
-        assert_int_equal(dt_safetensors_read_map(set, in_memory(set, "cut", file.data, bytes), NULL), DT_FORMAT);
+        assert_int_equal(dt_safetensors_read_map(set, in_memory(set, "cut", file.data, bytes), NULL),
+                         DT_FORMAT);
         dt_stored_set_destroy(set);
     }
     dt_text_free(&file);
@@ -185,8 +191,11 @@ static void safetensors__an_index_gathers_its_shards(void **state)
     dt_stored_set *set = new_set();
     put_shard(*state, "1.safetensors", "a", "extra");
     put_shard(*state, "2.safetensors", "b", "a"); /* an older copy of a: the index says which counts */
-    assert_ok(read_index(*state, "{\"metadata\":{\"total_size\":3},\"weight_map\":{\"a\":\"1.safetensors\",\"b\":\"2.safetensors\"}}",
-                         set, &err), err);
+    assert_ok(read_index(*state,
+                         "{\"metadata\":{\"total_size\":3},\"weight_map\":{\"a\":\"1.safetensors\",\"b\":\"2."
+                         "safetensors\"}}",
+                         set, &err),
+              err);
     assert_int_equal(dt_stored_set_count(set), 3);
     assert_non_null(strstr(dt_stored_set_find(set, "a")->box[0].file, "1.safetensors"));
     assert_non_null(dt_stored_set_find(set, "extra"));
@@ -249,7 +258,9 @@ static void write_set(const dt_stored_set *set, const char *path, size_t piece, 
         uint8_t *data = malloc(bytes + 1);
         assert_ok(dt_stored_read(t, NULL, t->dtype, data, NULL, &err), err);
         for (size_t at = 0; at < bytes; at += piece)
-            assert_ok(dt_safetensors_write(writer, index, data + at, bytes - at < piece ? bytes - at : piece, &err), err);
+            assert_ok(
+                dt_safetensors_write(writer, index, data + at, bytes - at < piece ? bytes - at : piece, &err),
+                err);
         free(data);
     }
     assert_ok(dt_safetensors_commit(writer, &err), err);
@@ -295,7 +306,8 @@ static void safetensors__writes_the_makers_bytes(void **state)
 static void safetensors__reads_the_makers_samples(void **state)
 {
     glob_t found;
-    assert_int_equal(glob(in_folder(need("DT_DATA", "formats/safetensors"), "*.safetensors"), 0, NULL, &found), 0);
+    assert_int_equal(
+        glob(in_folder(need("DT_DATA", "formats/safetensors"), "*.safetensors"), 0, NULL, &found), 0);
     assert_int_equal(found.gl_pathc, 14);
     for (size_t i = 0; i < found.gl_pathc; i++) {
         dt_error err = {0};
@@ -312,8 +324,8 @@ static void safetensors__lays_a_file_out_as_the_makers_do(void **state)
 {
     dt_error err = {0};
     dt_safetensors_writer *writer = NULL;
-    const dt_safetensors_entry entry[] = {{"b", DT_U8, {1, {2}}}, {"a\"\\/ü", DT_BF16, {0}}, {"z", DT_I64, {1, {1}}},
-                                          {"a", DT_U8, {1, {1}}}};
+    const dt_safetensors_entry entry[] = {
+        {"b", DT_U8, {1, {2}}}, {"a\"\\/ü", DT_BF16, {0}}, {"z", DT_I64, {1, {1}}}, {"a", DT_U8, {1, {1}}}};
     const char *notes[] = {"k", "\n\x1f\""};
     const char *path = in_folder(*state, "file");
     assert_ok(dt_safetensors_create(&writer, path, false, entry, 4, notes, 1, &err), err);
@@ -324,11 +336,11 @@ static void safetensors__lays_a_file_out_as_the_makers_do(void **state)
     uint64_t bytes = dt_safetensors_file_bytes(writer);
     assert_ok(dt_safetensors_commit(writer, &err), err);
     dt_text expected = {0};
-    static const char header[] =
-        "{\"__metadata__\":{\"k\":\"\\n\\u001f\\\"\"},\"z\":{\"dtype\":\"I64\",\"shape\":[1],\"data_offsets\":[0,8]},"
-        "\"a\\\"\\\\/ü\":{\"dtype\":\"BF16\",\"shape\":[],\"data_offsets\":[8,10]},"
-        "\"a\":{\"dtype\":\"U8\",\"shape\":[1],\"data_offsets\":[10,11]},"
-        "\"b\":{\"dtype\":\"U8\",\"shape\":[2],\"data_offsets\":[11,13]}}";
+    static const char header[] = "{\"__metadata__\":{\"k\":\"\\n\\u001f\\\"\"},\"z\":{\"dtype\":\"I64\","
+                                 "\"shape\":[1],\"data_offsets\":[0,8]},"
+                                 "\"a\\\"\\\\/ü\":{\"dtype\":\"BF16\",\"shape\":[],\"data_offsets\":[8,10]},"
+                                 "\"a\":{\"dtype\":\"U8\",\"shape\":[1],\"data_offsets\":[10,11]},"
+                                 "\"b\":{\"dtype\":\"U8\",\"shape\":[2],\"data_offsets\":[11,13]}}";
     size_t padded = (sizeof header - 1 + 7) / 8 * 8;
     put_number(&expected, padded, 8);
     dt_text_put(&expected, header);
@@ -355,9 +367,11 @@ static void safetensors__a_wrong_list_or_wrong_bytes_are_refused(void **state)
     assert_fails(dt_safetensors_create(&writer, path, false, &meta, 1, NULL, 0, &err), DT_INVALID, err,
                  "cannot name a tensor");
     const dt_safetensors_entry odd = {"a", DT_U8, {1, {-1}}};
-    assert_fails(dt_safetensors_create(&writer, path, false, &odd, 1, NULL, 0, &err), DT_INVALID, err, "is impossible");
+    assert_fails(dt_safetensors_create(&writer, path, false, &odd, 1, NULL, 0, &err), DT_INVALID, err,
+                 "is impossible");
     assert_ok(dt_safetensors_create(&writer, path, false, twice, 1, NULL, 0, &err), err);
-    assert_fails(dt_safetensors_write(writer, 0, "abc", 3, &err), DT_INVALID, err, "3 more after 0 are too many");
+    assert_fails(dt_safetensors_write(writer, 0, "abc", 3, &err), DT_INVALID, err,
+                 "3 more after 0 are too many");
     assert_fails(dt_safetensors_write(writer, 1, "a", 1, &err), DT_INVALID, err, "tensor 1 of 1");
     assert_ok(dt_safetensors_write(writer, 0, "a", 1, &err), err);
     assert_fails(dt_safetensors_commit(writer, &err), DT_INVALID, err, "tensor \"a\" got 1 of its 2 bytes");
@@ -373,10 +387,12 @@ int main(void)
         cmocka_unit_test(safetensors__refuses_header_lengths_that_lie),
         cmocka_unit_test(safetensors__every_truncation_is_refused),
         cmocka_unit_test_setup_teardown(safetensors__an_index_gathers_its_shards, make_folder, remove_folder),
-        cmocka_unit_test_setup_teardown(safetensors__an_index_that_lies_is_refused, make_folder, remove_folder),
+        cmocka_unit_test_setup_teardown(safetensors__an_index_that_lies_is_refused, make_folder,
+                                        remove_folder),
         cmocka_unit_test_setup_teardown(safetensors__writes_the_makers_bytes, make_folder, remove_folder),
         cmocka_unit_test(safetensors__reads_the_makers_samples),
-        cmocka_unit_test_setup_teardown(safetensors__lays_a_file_out_as_the_makers_do, make_folder, remove_folder),
+        cmocka_unit_test_setup_teardown(safetensors__lays_a_file_out_as_the_makers_do, make_folder,
+                                        remove_folder),
         cmocka_unit_test_setup_teardown(safetensors__a_wrong_list_or_wrong_bytes_are_refused, make_folder,
                                         remove_folder),
     };

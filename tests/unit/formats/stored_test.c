@@ -15,7 +15,8 @@ static float *counting(void)
     return value;
 }
 
-static dt_stored_box box_at(const dt_map *map, uint64_t element, int rank, const int64_t *offset, const int64_t *dim)
+static dt_stored_box box_at(const dt_map *map, uint64_t element, int rank, const int64_t *offset,
+                            const int64_t *dim)
 {
     dt_stored_box box = {.map = map, .file_offset = 4 * element, .shape = dt_shape_of(rank, dim)};
     int64_t step = 1;
@@ -27,11 +28,11 @@ static dt_stored_box box_at(const dt_map *map, uint64_t element, int rank, const
     return box;
 }
 
-static dt_status add(dt_stored_set *set, const char *name, int rank, const int64_t *dim, dt_stored_box *box, int count,
-                     dt_error *err)
+static dt_status add(dt_stored_set *set, const char *name, int rank, const int64_t *dim, dt_stored_box *box,
+                     int count, dt_error *err)
 {
-    dt_stored_tensor tensor = {.name = name, .dtype = DT_F32, .shape = dt_shape_of(rank, dim), .box = box,
-                               .box_count = count};
+    dt_stored_tensor tensor = {
+        .name = name, .dtype = DT_F32, .shape = dt_shape_of(rank, dim), .box = box, .box_count = count};
     return dt_stored_set_add(set, &tensor, err);
 }
 
@@ -48,7 +49,8 @@ static void stored__boxes_must_tile_the_shape(void **state)
     two[1] = box_at(map, 6, 2, I64(2, 0), I64(1, 2));
     assert_fails(add(set, "w", 2, I64(3, 3), two, 2, &err), DT_FORMAT, err, "its boxes hold 8 of 9 elements");
     two[1] = box_at(map, 6, 2, I64(2, 0), I64(2, 3));
-    assert_fails(add(set, "w", 2, I64(3, 3), two, 2, &err), DT_FORMAT, err, "[2, 3] at [2, 0] lies outside the shape [3, 3]");
+    assert_fails(add(set, "w", 2, I64(3, 3), two, 2, &err), DT_FORMAT, err,
+                 "[2, 3] at [2, 0] lies outside the shape [3, 3]");
     two[1] = box_at(map, 6, 2, I64(2, 0), I64(1, 3));
     assert_ok(add(set, "w", 2, I64(3, 3), two, 2, &err), err);
     assert_fails(add(set, "w", 2, I64(3, 3), two, 2, &err), DT_FORMAT, err, "\"w\" occurs twice");
@@ -63,7 +65,8 @@ static void stored__boxes_must_lie_in_their_file(void **state)
     dt_stored_set *set = new_set();
     const dt_map *map = in_memory(set, "floats", counting(), 4 * FLOATS);
     dt_stored_box box = box_at(map, FLOATS - 3, 1, I64(0), I64(4));
-    assert_fails(add(set, "w", 1, I64(4), &box, 1, &err), DT_FORMAT, err, "lie outside the file (16384 bytes)");
+    assert_fails(add(set, "w", 1, I64(4), &box, 1, &err), DT_FORMAT, err,
+                 "lie outside the file (16384 bytes)");
     box = box_at(map, 0, 1, I64(0), I64(4));
     box.stride[0] = INT64_MAX / 2;
     assert_fails(add(set, "w", 1, I64(4), &box, 1, &err), DT_FORMAT, err, "impossible strides");
@@ -71,7 +74,8 @@ static void stored__boxes_must_lie_in_their_file(void **state)
     assert_fails(add(set, "w", 1, I64(4), &box, 1, &err), DT_FORMAT, err, "impossible strides");
     box = box_at(map, 0, 1, I64(0), I64(1 << 25));
     box.stride[0] = 0;
-    assert_fails(add(set, "w", 1, I64(1 << 25), &box, 1, &err), DT_LIMIT, err, "repeats the same 1 of the file");
+    assert_fails(add(set, "w", 1, I64(1 << 25), &box, 1, &err), DT_LIMIT, err,
+                 "repeats the same 1 of the file");
     box = box_at(map, UINT64_MAX / 4, 1, I64(0), I64(4));
     assert_fails(add(set, "w", 1, I64(4), &box, 1, &err), DT_FORMAT, err, "lie outside the file");
     box = box_at(map, 0, 2, I64(0, 0), I64(2, 2));
@@ -141,12 +145,13 @@ static int64_t roll(dice *d, int64_t below)
 }
 
 /* Cut [from, from + dim) along random axes into boxes placed one after another in the file, padded strides included. */
-static int cut(dice *d, const dt_map *map, dt_stored_box *box, int count, uint64_t *place, int rank, const int64_t *from,
-               const int64_t *dim)
+static int cut(dice *d, const dt_map *map, dt_stored_box *box, int count, uint64_t *place, int rank,
+               const int64_t *from, const int64_t *dim)
 {
     int axis = rank ? (int)roll(d, rank) : 0;
     if (rank && count < 12 && dim[axis] > 1 && roll(d, 3)) {
-        int64_t at = 1 + roll(d, dim[axis] - 1), right[DT_MAX_RANK], left_dim[DT_MAX_RANK], right_dim[DT_MAX_RANK];
+        int64_t at = 1 + roll(d, dim[axis] - 1), right[DT_MAX_RANK], left_dim[DT_MAX_RANK],
+                right_dim[DT_MAX_RANK];
         memcpy(right, from, sizeof right);
         memcpy(left_dim, dim, sizeof left_dim);
         memcpy(right_dim, dim, sizeof right_dim);
@@ -259,11 +264,13 @@ static void stored__parts_outside_are_refused(void **state)
     dt_stored_box box = box_at(map, 0, 1, I64(0), I64(4));
     assert_ok(add(set, "w", 1, I64(4), &box, 1, &err), err);
     const dt_stored_tensor *w = dt_stored_set_at(set, 0);
-    const dt_stored_region bad[] = {{{2}, {1, {3}}}, {{-1}, {1, {2}}}, {{0}, {1, {-1}}}, {{5}, {1, {0}}},
-                                    {{0}, {2, {1, 1}}}, {{1}, {1, {INT64_MAX}}}};
+    const dt_stored_region bad[] = {{{2}, {1, {3}}}, {{-1}, {1, {2}}},   {{0}, {1, {-1}}},
+                                    {{5}, {1, {0}}}, {{0}, {2, {1, 1}}}, {{1}, {1, {INT64_MAX}}}};
     for (size_t i = 0; i < sizeof bad / sizeof *bad; i++)
-        assert_fails(dt_stored_read(w, &bad[i], DT_F32, out, NULL, &err), DT_INVALID, err, "lies outside tensor \"w\"");
-    assert_fails(dt_stored_read(w, NULL, DT_I32, out, NULL, &err), DT_UNSUPPORTED, err, "f32, which has no conversion to i32");
+        assert_fails(dt_stored_read(w, &bad[i], DT_F32, out, NULL, &err), DT_INVALID, err,
+                     "lies outside tensor \"w\"");
+    assert_fails(dt_stored_read(w, NULL, DT_I32, out, NULL, &err), DT_UNSUPPORTED, err,
+                 "f32, which has no conversion to i32");
     dt_stored_set_destroy(set);
 }
 
@@ -282,7 +289,8 @@ static void stored__other_byte_order_and_odd_addresses_read_right(void **state)
     }
     const dt_map *map = in_memory(set, "swapped", bytes, sizeof bytes);
     dt_stored_box box = {.map = map, .file_offset = 1, .shape = {1, {5}}, .stride = {1}};
-    dt_stored_tensor t = {.name = "w", .dtype = DT_F32, .shape = {1, {5}}, .box_count = 1, .box = &box, .swap_bytes = true};
+    dt_stored_tensor t = {
+        .name = "w", .dtype = DT_F32, .shape = {1, {5}}, .box_count = 1, .box = &box, .swap_bytes = true};
     assert_ok(dt_stored_set_add(set, &t, &err), err);
     assert_ok(dt_stored_read(dt_stored_set_at(set, 0), NULL, DT_F32, out, NULL, &err), err);
     for (int i = 0; i < 5; i++)
@@ -296,7 +304,8 @@ static void stored__reads_into_quantised_rows(void **state)
     dt_error err = {0};
     dt_stored_set *set = new_set();
     const dt_map *map = in_memory(set, "floats", counting(), 4 * FLOATS);
-    dt_stored_box two[2] = {box_at(map, 0, 2, I64(0, 0), I64(3, 64)), box_at(map, 192, 2, I64(0, 64), I64(3, 32))};
+    dt_stored_box two[2] = {box_at(map, 0, 2, I64(0, 0), I64(3, 64)),
+                            box_at(map, 192, 2, I64(0, 64), I64(3, 32))};
     assert_ok(add(set, "w", 2, I64(3, 96), two, 2, &err), err);
     float dense[3 * 96];
     uint8_t whole[9 * 34], parts[9 * 34];
@@ -305,8 +314,8 @@ static void stored__reads_into_quantised_rows(void **state)
     assert_ok(dt_stored_read(dt_stored_set_at(set, 0), NULL, DT_Q8_0, parts, NULL, &err), err);
     assert_memory_equal(whole, parts, sizeof whole);
     dt_stored_region cut_block = {.offset = {0, 16}, .shape = {2, {3, 64}}};
-    assert_fails(dt_stored_read(dt_stored_set_at(set, 0), &cut_block, DT_Q8_0, parts, NULL, &err), DT_UNSUPPORTED, err,
-                 "not whole rows of q8_0 blocks");
+    assert_fails(dt_stored_read(dt_stored_set_at(set, 0), &cut_block, DT_Q8_0, parts, NULL, &err),
+                 DT_UNSUPPORTED, err, "not whole rows of q8_0 blocks");
     dt_stored_set_destroy(set);
 }
 

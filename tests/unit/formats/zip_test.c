@@ -66,15 +66,18 @@ static void zip__refuses_entries_that_lie(void **state)
 {
     refused((zip_part){.name = "a", .data = "x", .bytes = 1, .method = 8}, DT_UNSUPPORTED,
             "entry \"a\" is compressed (method 8)");
-    refused((zip_part){.name = "a", .data = "x", .bytes = 1, .flags = 1}, DT_UNSUPPORTED, "entry \"a\" is encrypted");
-    refused((zip_part){.name = "a", .data = "x", .bytes = 1, .flags = 1 << 6}, DT_UNSUPPORTED, "is encrypted");
-    refused((zip_part){.name = "first", .data = "x", .bytes = 1}, DT_FORMAT, "two entries are named \"first\"");
+    refused((zip_part){.name = "a", .data = "x", .bytes = 1, .flags = 1}, DT_UNSUPPORTED,
+            "entry \"a\" is encrypted");
+    refused((zip_part){.name = "a", .data = "x", .bytes = 1, .flags = 1 << 6}, DT_UNSUPPORTED,
+            "is encrypted");
+    refused((zip_part){.name = "first", .data = "x", .bytes = 1}, DT_FORMAT,
+            "two entries are named \"first\"");
     refused((zip_part){.name = "a", .data = "x", .bytes = 1, .local_name = "b"}, DT_FORMAT,
             "entry \"a\" has another name in its local header");
     refused((zip_part){.name = "a", .data = "x", .bytes = 1, .local_bytes = 2}, DT_FORMAT,
             "other flags, method or size in its local header");
-    refused((zip_part){.name = "a", .data = "x", .bytes = 1, .central_bytes = 1000, .local_bytes = 1000}, DT_FORMAT,
-            "lie outside the archive");
+    refused((zip_part){.name = "a", .data = "x", .bytes = 1, .central_bytes = 1000, .local_bytes = 1000},
+            DT_FORMAT, "lie outside the archive");
     refused((zip_part){.name = "a", .data = "x", .bytes = 1, .central_offset = 5}, DT_FORMAT,
             "no local header at byte 5");
     refused((zip_part){.name = "a", .data = "x", .bytes = 1, .central_offset = 4000000000}, DT_FORMAT,
@@ -83,7 +86,8 @@ static void zip__refuses_entries_that_lie(void **state)
 
 static void zip__refuses_names_that_climb(void **state)
 {
-    static const char *const BAD[] = {"", "/a", "..", "../a", "a/../b", "a/..", "./a", "a/./b", "a//b", "a\\b", "a\nb", "a\x7f"};
+    static const char *const BAD[] = {"",    "/a",    "..",   "../a", "a/../b", "a/..",
+                                      "./a", "a/./b", "a//b", "a\\b", "a\nb",   "a\x7f"};
     for (size_t i = 0; i < sizeof BAD / sizeof *BAD; i++)
         refused((zip_part){.name = BAD[i], .data = "x", .bytes = 1}, DT_FORMAT, "climbs out of the archive");
 }
@@ -103,7 +107,8 @@ static void zip__refuses_entries_that_overlap(void **state)
     zip_central(&file, &large, 0);
     zip_central(&file, &small, 30 + strlen("large"));
     zip_end(&file, 2, directory, file.bytes - directory);
-    assert_fails(read_zip(&file, &zip, arena, &err), DT_FORMAT, err, "entries \"large\" and \"small\" overlap");
+    assert_fails(read_zip(&file, &zip, arena, &err), DT_FORMAT, err,
+                 "entries \"large\" and \"small\" overlap");
     dt_text_free(&inner);
     dt_text_free(&file);
     dt_arena_destroy(arena);
@@ -218,8 +223,12 @@ static void zip__reads_wide_sizes_from_the_extra_field(void **state)
         dt_zip zip;
         dt_text file = {0};
         dt_arena *arena = dt_arena_create();
-        zip_part part = {.name = "a", .data = "hello", .bytes = 5, .local_bytes = 0xffffffff,
-                         .central_bytes = 0xffffffff, .central_offset = 0xffffffff};
+        zip_part part = {.name = "a",
+                         .data = "hello",
+                         .bytes = 5,
+                         .local_bytes = 0xffffffff,
+                         .central_bytes = 0xffffffff,
+                         .central_offset = 0xffffffff};
         zip_local(&file, &part);
         size_t directory = file.bytes;
         zip_central(&file, &part, 0);
