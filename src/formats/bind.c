@@ -110,7 +110,7 @@ static void explain_layers(const dt_checkpoint *c, char *out, size_t bytes)
     size_t used = 0;
     out[0] = 0;
     for (int i = 0; i < c->fact_count && used < bytes; i++)
-        if (strstr(c->fact[i].key, "layer"))
+        if (strstr(c->fact[i].key, "layer") && c->fact[i].value > 0)
             used += (size_t)snprintf(out + used, bytes - used, "%s\"%s\" is %" PRId64, used ? ", " : "; ",
                                      c->fact[i].key, c->fact[i].value);
 }

@@ -265,8 +265,10 @@ dt_status dt_megatron_read_config(const json_t *json, bool t5, dt_model_config *
     DT_PASS(read_argument_names(json, c, err));
     DT_PASS(read_activation_switches(json, c, err));
     DT_PASS(read_rope_switches(json, c, err));
-    if (c->encoder_num_layers <= 0)
-        c->encoder_num_layers = c->num_layers;
+    bool encoder = strcmp(c->model_type, "t5") == 0; /* arguments name encoder layers for every model */
+    c->encoder_num_layers = !encoder ? 0 : c->encoder_num_layers > 0 ? c->encoder_num_layers : c->num_layers;
+    if (!encoder)
+        c->decoder_num_layers = 0;
     if (c->vocab_size <= 0)
         c->vocab_size = c->padded_vocab_size > 0 ? c->padded_vocab_size : 0;
     return read_stop_ids(json, c, err);
