@@ -1,0 +1,204 @@
+/* sentencepiece_test.c - models written here by hand, byte by byte: what they do, and how bad ones are refused. */
+#include "tokenizers.h"
+
+/* A protobuf message under construction. */
+static void put_key(dt_text *out, int field, int wire)
+{
+    uint32_t key = (uint32_t)(field << 3 | wire);
+    for (; key >= 0x80; key >>= 7)
+        dt_text_append(out, &(char){(char)(key | 0x80)}, 1);
+    dt_text_append(out, &(char){(char)key}, 1);
+}
+
+static void put_bytes(dt_text *out, int field, const char *data, size_t bytes)
+{
+    put_key(out, field, 2);
+    assert_true(bytes < 128);
+    dt_text_append(out, &(char){(char)bytes}, 1);
+    dt_text_append(out, data, bytes);
+}
+
+static void put_number(dt_text *out, int field, char value)
+{
+    put_key(out, field, 0);
+    dt_text_append(out, &value, 1);
+}
+
+static void put_piece(dt_text *model, const char *text, float score, char type)
+{
+    dt_text piece = {0};
+    put_bytes(&piece, 1, text, strlen(text));
+    put_key(&piece, 2, 5);
+    dt_text_append(&piece, (const char *)&score, 4);
+    put_number(&piece, 3, type);
+    put_bytes(model, 1, piece.data, piece.bytes);
+    dt_text_free(&piece);
+}
+
+static void put_spec(dt_text *model, int field, int number, char value)
+{
+    dt_text spec = {0};
+    put_number(&spec, number, value);
+    put_bytes(model, field, spec.data, spec.bytes);
+    dt_text_free(&spec);
+}
+
+static void start(dt_text *model, char model_type)
+{
+    put_piece(model, "<unk>", 0, DT_PIECE_UNKNOWN);
+    put_piece(model, "<s>", 0, DT_PIECE_CONTROL);
+    put_piece(model, "</s>", 0, DT_PIECE_CONTROL);
+    put_spec(model, 2, 3, model_type);
+}
+
+static dt_status read_model(dt_tokenizer **out, dt_text *model, dt_error *err)
+{
+    *out = dt_tokenizer_blank();
+    dt_status status = dt_tokenizer_read_sentencepiece(*out, model->data, model->bytes, err);
+    if (status == DT_OK)
+        status = dt_added_create(*out, 0, err);
+    if (status == DT_OK)
+        status = dt_added_finish(*out, err);
+    if (status != DT_OK) {
+        dt_tokenizer_close(*out);
+        *out = NULL;
+    }
+    dt_text_free(model);
+    return status;
+}
+
+static dt_tokenizer *built(dt_text *model)
+{
+    dt_error err = {0};
+    dt_tokenizer *t;
+    assert_ok(read_model(&t, model, &err), err);
+    return t;
+}
+
+/* "bc" is UNUSED: it merges, and is taken apart again, unless it went into something used. */
+static void sentencepiece__bpe_takes_unused_pieces_apart(void **state)
+{
+    dt_text model = {0};
+    start(&model, 2);
+    const char *const normal[] = {"\xE2\x96\x81", "a", "b", "c"};
+    for (int i = 0; i < 4; i++)
+        put_piece(&model, normal[i], -10, DT_PIECE_NORMAL); /* 3 to 6 */
+    put_piece(&model, "bc", -1, DT_PIECE_UNUSED);           /* 7 */
+    put_piece(&model, "abc", -2, DT_PIECE_NORMAL);          /* 8 */
+    put_piece(&model, "zz", 0, DT_PIECE_USER_DEFINED);      /* 9 */
+    dt_tokenizer *t = built(&model);
+    assert_ids(t, "bc", "3 5 6");
+    assert_ids(t, "abc", "3 8");
+    assert_ids(t, "azza", "3 4 9 4");
+    assert_ids(t, "xy a", "3 0 3 4"); /* unknown characters in a row are one */
+    assert_ids(t, "  a  ", "3 4");
+    assert_ids(t, "", "");
+    dt_tokenizer_close(t);
+}
+
+/* z is no piece, but "zb" is: characters merge before they are looked up. */
+static void sentencepiece__bpe_merges_characters_that_are_no_pieces(void **state)
+{
+    dt_text model = {0};
+    start(&model, 2);
+    put_piece(&model, "\xE2\x96\x81", -3, DT_PIECE_NORMAL);
+    put_piece(&model, "zy", -1, DT_PIECE_NORMAL);  /* 4 */
+    put_piece(&model, "zyz", -2, DT_PIECE_NORMAL); /* 5 */
+    dt_tokenizer *t = built(&model);
+    assert_ids(t, "zy", "3 4");
+    assert_ids(t, "zyzz", "3 5 0");
+    dt_tokenizer_close(t);
+}
+
+static void sentencepiece__unigram_finds_the_best_path(void **state)
+{
+    dt_text model = {0};
+    start(&model, 1);
+    put_piece(&model, "\xE2\x96\x81", -1, DT_PIECE_NORMAL);
+    put_piece(&model, "a", -1, DT_PIECE_NORMAL);
+    put_piece(&model, "ab", -1.5f, DT_PIECE_NORMAL);
+    put_piece(&model, "b", -1, DT_PIECE_NORMAL);
+    put_piece(&model, "ba", -0.1f, DT_PIECE_NORMAL);
+    dt_tokenizer *t = built(&model);
+    size_t bytes;
+    assert_ids(t, "ab", "3 5");
+    assert_ids(t, "aba", "3 4 7");
+    assert_ids(t, "<s>", "3 0"); /* control pieces never match text */
+    assert_ids(t,
+               "a\xFF"
+               "b",
+               "3 4 0 6"); /* an invalid byte is an unknown character */
+    char *text = decoded(t, (int32_t[]){1, 3, 4, 3, 7, 0, 2}, 7, false, &bytes);
+    assert_string_equal(text, "a ba \xE2\x81\x87 ");
+    dt_free(text);
+    text = decoded(t, (int32_t[]){1, 3, 4, 0, 2}, 5, true, &bytes);
+    assert_string_equal(text, "a");
+    dt_free(text);
+    assert_int_equal(dt_tokenizer_special(t, DT_TOKEN_BOS), 1);
+    assert_int_equal(dt_tokenizer_special(t, DT_TOKEN_UNK), 0);
+    dt_tokenizer_close(t);
+}
+
+static void sentencepiece__refuses_bad_models(void **state)
+{
+    dt_error err = {0};
+    dt_tokenizer *t;
+    dt_text model = {0};
+    dt_text_put(&model, "not a protobuf");
+    assert_fails(read_model(&t, &model, &err), DT_FORMAT, err, "no protobuf ModelProto");
+    put_spec(&model, 2, 3, 1);
+    assert_fails(read_model(&t, &model, &err), DT_FORMAT, err, "no pieces");
+    put_piece(&model, "a", 0, DT_PIECE_NORMAL);
+    assert_fails(read_model(&t, &model, &err), DT_FORMAT, err, "no piece is the unknown one");
+    start(&model, 1), put_piece(&model, "", 0, DT_PIECE_NORMAL);
+    assert_fails(read_model(&t, &model, &err), DT_FORMAT, err, "piece 3 is empty");
+    start(&model, 1), put_piece(&model, "\xFF", 0, DT_PIECE_NORMAL);
+    assert_fails(read_model(&t, &model, &err), DT_FORMAT, err, "piece 3 is not valid UTF-8");
+    start(&model, 1), put_piece(&model, "<s>", 0, DT_PIECE_NORMAL);
+    assert_fails(read_model(&t, &model, &err), DT_FORMAT, err, "piece 3 \"<s>\" occurs twice");
+    start(&model, 1), put_piece(&model, "a", 0, 9);
+    assert_fails(read_model(&t, &model, &err), DT_FORMAT, err, "type 9");
+    start(&model, 1), put_piece(&model, "a", __builtin_nanf(""), DT_PIECE_NORMAL);
+    assert_fails(read_model(&t, &model, &err), DT_FORMAT, err, "not a finite number");
+    start(&model, 1), put_piece(&model, "?", 0, DT_PIECE_UNKNOWN);
+    assert_fails(read_model(&t, &model, &err), DT_FORMAT, err, "pieces 0 and 3 are both");
+    start(&model, 1), put_piece(&model, "<0x00>", 0, DT_PIECE_BYTE);
+    assert_fails(read_model(&t, &model, &err), DT_FORMAT, err, "byte_fallback is off");
+    start(&model, 1), put_spec(&model, 2, 35, 1), put_piece(&model, "<0x00>", 0, DT_PIECE_BYTE);
+    assert_fails(read_model(&t, &model, &err), DT_FORMAT, err, "1 of 256 byte pieces");
+    start(&model, 1), put_spec(&model, 2, 35, 1), put_piece(&model, "zero", 0, DT_PIECE_BYTE);
+    assert_fails(read_model(&t, &model, &err), DT_FORMAT, err, "not spelled <0x00>");
+    start(&model, 3);
+    assert_fails(read_model(&t, &model, &err), DT_UNSUPPORTED, err, "model_type 3");
+}
+
+/* A T5 folder: the sentinels sit behind the pieces, the end is added, both named by no file but the class. */
+static void sentencepiece__a_t5_folder_has_sentinels(void **state)
+{
+    dt_text model = {0};
+    dt_tokenizer *t;
+    dt_error err = {0};
+    start(&model, 1);
+    put_piece(&model, "\xE2\x96\x81", -1, DT_PIECE_NORMAL);
+    put_piece(&model, "a", -1, DT_PIECE_NORMAL);
+    put_file(in_folder(*state, "spiece.model"), model.data, model.bytes);
+    dt_text_free(&model);
+    put_file(in_folder(*state, "tokenizer_config.json"), "{\"tokenizer_class\": \"T5Tokenizer\"}", 34);
+    assert_ok(dt_tokenizer_open(&t, *state, &err), err);
+    assert_ids(t, "a <extra_id_0>", "3 4 104 2");
+    assert_int_equal(dt_tokenizer_id(t, "<extra_id_99>"), 5);
+    assert_int_equal(dt_tokenizer_vocab_size(t), 105);
+    dt_tokenizer_close(t);
+}
+
+int main(void)
+{
+    const struct CMUnitTest tests[] = {
+        cmocka_unit_test(sentencepiece__bpe_takes_unused_pieces_apart),
+        cmocka_unit_test(sentencepiece__bpe_merges_characters_that_are_no_pieces),
+        cmocka_unit_test(sentencepiece__unigram_finds_the_best_path),
+        cmocka_unit_test(sentencepiece__refuses_bad_models),
+        cmocka_unit_test_setup_teardown(sentencepiece__a_t5_folder_has_sentinels, make_folder, remove_folder),
+    };
+    return cmocka_run_group_tests(tests, NULL, NULL);
+}

@@ -1,0 +1,6 @@
+dt_test(data/unicode_test)
+dt_test(data/regex_test)
+dt_test(data/bpe_merge_test)
+dt_test(data/tokenizer_test)
+dt_test(data/sentencepiece_test)
+dt_test(data/vectors_test)
