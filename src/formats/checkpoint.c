@@ -14,13 +14,13 @@
 #include <string.h>
 
 static const dt_format formats[] = {
-#define FORMAT(name, description, detect, open, write) {name, description, detect, open, write},
+#define FORMAT(name, description, detect, open, writes, write) {name, description, detect, open, write},
 #include "formats/formats.def"
 #undef FORMAT
 };
 
 static const dt_format_about about_formats[] = {
-#define FORMAT(name, description, detect, open, write) {name, description, true, (write) != NULL},
+#define FORMAT(name, description, detect, open, writes, write) {name, description, true, writes},
 #include "formats/formats.def"
 #undef FORMAT
 };
