@@ -83,7 +83,11 @@ typedef struct dt_param_spec {
 /** The parameter of that name; the same name again returns the same tensor (specs must agree). */
 dt_tensor *dt_graph_param(dt_graph *graph, const dt_param_spec *spec);
 
-/** Give a tensor a name that traces, recordings and errors use ("out.layer.3"); printf-like. Returns the tensor. */
+/** Give a tensor a name that traces, recordings and errors use ("out.layer.3"); printf-like. Returns the tensor.
+ *  Names are unique; a tensor may have several (the last layer's output is also the hidden state). */
+#if defined(__GNUC__)
+__attribute__((format(printf, 3, 4)))
+#endif
 dt_tensor *dt_point(dt_graph *graph, dt_tensor *tensor, const char *format, ...);
 
 /** Fusions that a backend may apply to ops built from now on; DT_FUSE_NONE is the readable truth. */

@@ -160,10 +160,10 @@ static int compare_places(const void *a, const void *b)
     return x->index < y->index ? -1 : 1; /* ties by index: the same plan everywhere */
 }
 
-static double key_of(const block *b, order order)
+static double key_of(const block *b, order by)
 {
     double life = (double)(b->last - b->first + 1);
-    switch (order) {
+    switch (by) {
     case BY_SIZE:
         return (double)b->bytes;
     case BY_TIME:
@@ -222,9 +222,9 @@ static dt_status lay_out(planner *p, dt_error *err)
     if (!places || !laid || !best_offset)
         return dt_fail_memory(err, (size_t)count * sizeof *places, "a plan");
     size_t best = SIZE_MAX;
-    for (int order = 0; order < ORDER_COUNT && best > p->bound; order++) {
+    for (order by = BY_SIZE; by < ORDER_COUNT && best > p->bound; by++) {
         for (int i = 0; i < count; i++)
-            places[i] = (place_in_order){key_of(&p->block[i], (enum order)order), i};
+            places[i] = (place_in_order){key_of(&p->block[i], by), i};
         qsort(places, (size_t)count, sizeof *places, compare_places);
         size_t total = lay(p->block, places, count, laid);
         if (total >= best)

@@ -117,8 +117,7 @@ static dt_status check_product(const dt_op *op, dt_error *err)
     DT_PASS(dt_need_matrix(op, "x", x, err));
     DT_PASS(dt_need_matrix(op, "w", w, err));
     if (!dt_dim_equal(x->dim[1], w->dim[1]))
-        return dt_bad_shape(op, "w", w, err, "have %s columns, as x %s has",
-                            dt_dims_print(1, &x->dim[1]).text, dt_tensor_print(x).text);
+        return dt_bad_shape(op, "w", w, err, "have as many columns as x %s", dt_tensor_print(x).text);
     if (op->input_count > 2 && op->input[2])
         return dt_need_vector(op, "bias", op->input[2], w->dim[0], "one for each row of w", err);
     return DT_OK;

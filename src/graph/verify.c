@@ -33,7 +33,10 @@ static dt_status check_input(const dt_graph *g, const dt_op *op, const dt_tensor
     if (t->kind != DT_TENSOR_VALUE)
         return DT_OK;
     const dt_op *from = t->producer;
-    if (!from || from->id < 0 || from->id >= g->op_count || g->op[from->id] != from)
+    bool listed = false;
+    for (int i = 0; from && i < from->output_count; i++)
+        listed |= from->output[i] == t;
+    if (!listed || from->id < 0 || from->id >= g->op_count || g->op[from->id] != from)
         return dt_fail(err, DT_INTERNAL, "%s reads %s, which no op of the graph makes", name,
                        dt_tensor_print(t).text);
     if (from->id >= op->id)
