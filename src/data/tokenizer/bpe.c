@@ -164,6 +164,22 @@ static dt_status encode_word(const dt_model_part *model, dt_work *work, const ch
     return DT_OK;
 }
 
+/* A word, from the table of words seen before or merged anew. */
+static dt_status encode_cached(const dt_model_part *model, dt_work *work, const char *text, size_t bytes)
+{
+    cached *slot = cache_slot(work, text, bytes);
+    if (slot != NULL && slot->bytes == bytes && memcmp(slot->text, text, bytes) == 0) {
+        if (!dt_put(&work->ids, (const char *)slot->id, slot->ids * sizeof(int32_t)))
+            return dt_work_no_memory(work);
+        return DT_OK;
+    }
+    size_t before = work->ids.bytes;
+    DT_PASS(encode_word(model, work, text, bytes));
+    if (slot != NULL)
+        cache_store(slot, work, before, text, bytes);
+    return DT_OK;
+}
+
 static dt_status encode(const dt_model_part *model, dt_work *work, const char *text, size_t bytes)
 {
     if (model->bpe->ignore_merges) {
@@ -171,15 +187,12 @@ static dt_status encode(const dt_model_part *model, dt_work *work, const char *t
         if (id >= 0)
             return dt_emit_id(work, id);
     }
-    cached *slot = cache_slot(work, text, bytes);
-    if (slot != NULL && slot->bytes == bytes && memcmp(slot->text, text, bytes) == 0)
-        return dt_put(&work->ids, (const char *)slot->id, slot->ids * sizeof(int32_t))
-                   ? DT_OK
-                   : dt_work_no_memory(work);
-    size_t before = work->ids.bytes;
-    DT_PASS(encode_word(model, work, text, bytes));
-    if (slot != NULL)
-        cache_store(slot, work, before, text, bytes);
+    if (!model->bpe->breaks_at_spaces)
+        return encode_cached(model, work, text, bytes);
+    for (size_t at = 0, used; at < bytes; at += used) {
+        used = dt_bpe_segment(text + at, bytes - at);
+        DT_PASS(encode_cached(model, work, text + at, used));
+    }
     return DT_OK;
 }
 
@@ -282,6 +295,7 @@ dt_status dt_bpe_read(dt_tokenizer *t, const json_t *json, dt_error *err)
         return dt_fail(err, DT_FORMAT, "unk_token \"%s\" is not in the vocabulary", unk);
     DT_PASS(read_merges(t, bpe, dt_json_get(json, "merges"), err));
     fill_letters(t, bpe);
+    bpe->breaks_at_spaces = bpe->plain_letters && dt_bpe_breaks_at_spaces(&t->vocab);
     dt_find_byte_tokens(&t->model, &t->vocab);
     t->model.bpe = bpe;
     t->model.kind = "bpe";

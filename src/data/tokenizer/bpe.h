@@ -22,6 +22,7 @@ typedef struct dt_bpe {
     const char *prefix, *suffix; /* continuing_subword_prefix, end_of_word_suffix; "" when none */
     size_t prefix_bytes, suffix_bytes;
     bool ignore_merges;
+    bool breaks_at_spaces;   /* no token has a low line behind another letter: see dt_bpe_segment */
     bool plain_letters;      /* no prefix, no suffix: `letter` answers for most characters */
     int32_t letter[0x800];   /* by code point: the token of that character, or -1 */
     const dt_trie *symbols;  /* sentencepiece: user-defined symbols, which never merge */
@@ -36,6 +37,14 @@ typedef struct dt_symbol {
     int32_t prev, next; /* -1 at the ends */
     uint32_t at, bytes; /* where it lies in the text; bytes 0: merged away */
 } dt_symbol;
+
+/*
+ * Where no token has a low line (how sentencepiece spells a space) behind another letter, nothing merges over the
+ * place between them, and a text falls into words that can be encoded one by one. dt_bpe_breaks_at_spaces asks the
+ * vocabulary; dt_bpe_segment gives the bytes of a text's first such word.
+ */
+bool dt_bpe_breaks_at_spaces(const dt_vocab *vocab);
+size_t dt_bpe_segment(const char *text, size_t bytes);
 
 bool dt_bpe_pairs_create(dt_bpe *bpe, dt_arena *arena, size_t capacity);
 void dt_bpe_pair_put(dt_bpe *bpe, int32_t left, int32_t right, uint32_t rank,

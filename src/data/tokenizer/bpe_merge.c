@@ -7,6 +7,8 @@
  */
 #include "data/tokenizer/bpe.h"
 
+#include <string.h>
+
 enum { SEARCH_LIMIT = 24 }; /* measured: up to here the plain loop wins */
 
 bool dt_bpe_pairs_create(dt_bpe *bpe, dt_arena *arena, size_t capacity)
@@ -30,6 +32,25 @@ void dt_bpe_pair_put(dt_bpe *bpe, int32_t left, int32_t right, uint32_t rank, in
     while (bpe->pair[slot].to >= 0 && bpe->pair[slot].key != key)
         slot = (slot + 1) & bpe->mask;
     bpe->pair[slot] = (dt_pair){key, rank, to};
+}
+
+size_t dt_bpe_segment(const char *text, size_t bytes)
+{
+    size_t at = 0;
+    while (bytes - at >= DT_LOW_LINE_BYTES && memcmp(text + at, DT_LOW_LINE, DT_LOW_LINE_BYTES) == 0)
+        at += DT_LOW_LINE_BYTES;
+    const char *next = memmem(text + at, bytes - at, DT_LOW_LINE, DT_LOW_LINE_BYTES);
+    return next == NULL ? bytes : (size_t)(next - text);
+}
+
+bool dt_bpe_breaks_at_spaces(const dt_vocab *vocab)
+{
+    if (dt_vocab_find(vocab, DT_LOW_LINE, DT_LOW_LINE_BYTES) < 0)
+        return false; /* a low line would be unknown, and unknowns may fuse over the break */
+    for (uint32_t i = 0; i < vocab->count; i++)
+        if (dt_bpe_segment(vocab->entry[i].text, vocab->entry[i].bytes) < vocab->entry[i].bytes)
+            return false;
+    return true;
 }
 
 /* The right neighbour becomes part of `left`. */

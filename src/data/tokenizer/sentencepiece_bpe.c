@@ -89,20 +89,12 @@ static dt_status emit_symbol(dt_work *work, const watcher *w, dt_symbol symbol, 
     return DT_OK;
 }
 
-static dt_status encode(const dt_model_part *model, dt_work *work, const char *text, size_t bytes)
+static dt_status encode_segment(const dt_bpe *bpe, dt_work *work, const watcher *w, const char *text,
+                                size_t bytes, bool *after_unknown)
 {
-    const dt_bpe *bpe = model->bpe;
-    if (bytes > INT32_MAX / 64)
-        return dt_fail(work->err, DT_LIMIT, "a text of %zu bytes; at most %d can be encoded", bytes,
-                       INT32_MAX / 64);
     dt_symbol *symbol = dt_block_need(work, &work->symbols, bytes * sizeof *symbol);
-    watcher w = {.tokenizer = work->tokenizer};
-    if (bpe->has_unused)
-        w.made = dt_block_need(work, &work->nodes, (size_t)work->tokenizer->piece_count * sizeof *w.made);
-    if (symbol == NULL || (bpe->has_unused && w.made == NULL))
+    if (symbol == NULL)
         return dt_work_no_memory(work);
-    for (int32_t i = 0; bpe->has_unused && i < work->tokenizer->piece_count; i++)
-        w.made[i].left = -1;
     int32_t count = 0;
     for (size_t at = 0, used = 0; at < bytes; at += used) {
         int32_t id = first_symbol(bpe, text + at, bytes - at, &used);
@@ -110,10 +102,31 @@ static dt_status encode(const dt_model_part *model, dt_work *work, const char *t
         count++;
     }
     symbol[count - 1].next = -1;
-    DT_PASS(dt_bpe_merge(bpe, work, symbol, count, bpe->has_unused ? watch_unused : NULL, &w));
-    bool after_unknown = false;
+    DT_PASS(dt_bpe_merge(bpe, work, symbol, count, w->made != NULL ? watch_unused : NULL, (void *)w));
     for (int32_t i = 0; i >= 0; i = symbol[i].next)
-        DT_PASS(emit_symbol(work, &w, symbol[i], text, &after_unknown));
+        DT_PASS(emit_symbol(work, w, symbol[i], text, after_unknown));
+    return DT_OK;
+}
+
+static dt_status encode(const dt_model_part *model, dt_work *work, const char *text, size_t bytes)
+{
+    const dt_bpe *bpe = model->bpe;
+    if (bytes > INT32_MAX / 64)
+        return dt_fail(work->err, DT_LIMIT, "a text of %zu bytes; at most %d can be encoded", bytes,
+                       INT32_MAX / 64);
+    watcher w = {.tokenizer = work->tokenizer};
+    if (bpe->has_unused) {
+        w.made = dt_block_need(work, &work->nodes, (size_t)work->tokenizer->piece_count * sizeof *w.made);
+        if (w.made == NULL)
+            return dt_work_no_memory(work);
+        for (int32_t i = 0; i < work->tokenizer->piece_count; i++)
+            w.made[i].left = -1;
+    }
+    bool after_unknown = false, whole = bpe->has_unused || !bpe->breaks_at_spaces;
+    for (size_t at = 0, used; at < bytes; at += used) {
+        used = whole ? bytes : dt_bpe_segment(text + at, bytes - at);
+        DT_PASS(encode_segment(bpe, work, &w, text + at, used, &after_unknown));
+    }
     return DT_OK;
 }
 
@@ -267,6 +280,7 @@ static bool build(building *b)
     }
     b->bpe->free_symbol = t->piece_count;
     b->bpe->letters = b->letters;
+    b->bpe->breaks_at_spaces = dt_bpe_breaks_at_spaces(&t->vocab);
     b->bpe->symbols = t->normalizer[0].symbols;
     return true;
 }
