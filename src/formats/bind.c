@@ -40,6 +40,24 @@ void dt_open_problem(dt_checkpoint *c, const char *format, ...)
         c->problem[c->problem_count++] = copy;
 }
 
+/*
+ * A configuration may ask for more than any file holds; pieces are made of it only when the files could fill them.
+ * The slack leaves ordinary contradictions to the checks that name a tensor.
+ */
+static dt_status check_size(const dt_checkpoint *c, const dt_param_spec *spec, int count, dt_error *err)
+{
+    double wanted = 0, stored = 0;
+    for (int i = 0; i < count; i++)
+        wanted += (double)spec[i].dim[0] * (spec[i].rank == 2 ? (double)spec[i].dim[1] : 1);
+    for (size_t i = 0; i < dt_stored_set_count(c->set); i++)
+        stored += (double)dt_stored_bytes(dt_stored_set_at(c->set, i));
+    if (wanted <= 4 * stored + (1 << 22))
+        return DT_OK;
+    return dt_fail(err, DT_MISMATCH,
+                   "%s describes %.0f parameters, but the files hold only %.0f bytes of tensors",
+                   c->config_file, wanted, stored);
+}
+
 dt_status dt_open_parameters(dt_checkpoint *c, dt_error *err)
 {
     const dt_param_spec *spec = NULL;
@@ -47,6 +65,7 @@ dt_status dt_open_parameters(dt_checkpoint *c, dt_error *err)
     dt_config_derive(&c->config);
     DT_TRY(dt_config_check(&c->config, err), err, "while checking %s", c->config_file);
     DT_PASS(dt_model_parameters(&c->config, c->arena, &spec, &count, err));
+    DT_PASS(check_size(c, spec, count, err));
     return dt_mapping_create(&c->mapping, c->arena, spec, count, err);
 }
 

@@ -202,6 +202,9 @@ static void bad_checkpoint__hostile_sizes_are_refused(void **state)
     set_key(path, "d_model", json_integer(-5));
     assert_refuses(path, DT_UNSUPPORTED, "hidden_size");
     set_key(path, "d_model", json_integer(32));
+    set_key(path, "num_heads", json_integer(1 << 15));
+    assert_refuses(path, DT_MISMATCH, "parameters, but the files hold only");
+    set_key(path, "num_heads", json_integer(4));
     set_key(path, "num_layers", json_integer(1 << 30));
     assert_refuses(path, DT_UNSUPPORTED, "encoder_num_layers");
 }
