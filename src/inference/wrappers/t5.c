@@ -86,11 +86,14 @@ static dt_status compact(dt_wrapper *w, const int32_t *tokens, int64_t b, int64_
     }
     *out = (dt_wrapper_row){
         .tokens = w->row_tokens, .positions = w->row_positions, .place = w->row_place, .count = count};
-    for (int64_t i = 1; relative && i < to; i++) /* distances are counted in stored rows */
-        if (tokens[i] != w->pad && tokens[i - 1] == w->pad && i >= from)
+    bool seen = false;
+    for (int64_t i = 1; relative && i < to; i++) { /* distances are counted in stored rows */
+        seen = seen || tokens[i - 1] != w->pad;
+        if (seen && tokens[i] != w->pad && tokens[i - 1] == w->pad)
             return dt_fail(
                 err, DT_UNSUPPORTED,
                 "row %" PRId64 ": token %" PRId64 " follows a pad; relative positions cannot skip one", b, i);
+    }
     return DT_OK;
 }
 

@@ -1,0 +1,1 @@
+dt_test(inference/generate_test LIBS PkgConfig::jansson)

@@ -1,0 +1,368 @@
+/*
+ * Wrappers: what Megatron Core's own wrappers, controller and static engine gave (fixtures/megatron/inference), through
+ * the C API. The fixtures' tokenizer is one id a character; here it is a few lines of test.
+ */
+#include "models.h"
+
+#include <jansson.h>
+
+enum { ROWS = 4, LENGTH = 21, VOCAB = 40 };
+
+static const double close_enough = 2e-5; /* logits up to 10, f32; Megatron's own cache differs from none by 3e-6 */
+
+typedef struct wrapped {
+    tensors file;
+    dt_model *model;
+    dt_wrapper *wrapper;
+    int32_t *tokens, *encoder_tokens;
+    const dt_wrapper_input *input;
+} wrapped;
+
+static wrapped open_wrapped(const char *folder, dt_wrapper_config config, bool encoder)
+{
+    dt_error err = {0};
+    int64_t dim[5];
+    wrapped w = {.file = open_tensors(in_folder(folder, "wrapper.safetensors"))};
+    w.model = open_model(folder, "reference", "f32", 2);
+    config.local_masks = true;
+    assert_ok(dt_wrapper_create(&w.wrapper, w.model, &config, &err), err);
+    w.tokens = read_tensor(w.file, encoder ? "prep.decoder_tokens" : "prep.tokens", DT_I32, dim);
+    w.encoder_tokens = read_tensor(w.file, "prep.encoder_tokens", DT_I32, dim);
+    assert_ok(dt_wrapper_prep_model_for_inference(w.wrapper, &err), err);
+    assert_ok(dt_wrapper_prep_inference_input(w.wrapper, ROWS, LENGTH, w.tokens, encoder ? dim[1] : 0,
+                                              w.encoder_tokens, &w.input, &err),
+              err);
+    return w;
+}
+
+static void close_wrapped(wrapped *w)
+{
+    free(w->tokens);
+    free(w->encoder_tokens);
+    dt_wrapper_destroy(w->wrapper);
+    dt_model_close(w->model);
+    dt_stored_set_destroy(w->file.set);
+}
+
+/* A tensor of the fixture, whole, equals ours. */
+static void assert_holds(const wrapped *w, const char *name, const void *ours, dt_dtype dtype)
+{
+    int64_t dim[5] = {1, 1, 1, 1, 1};
+    void *expected = read_tensor(w->file, name, dtype, dim);
+    if (!expected)
+        fail_msg("%s is not in the fixture", name);
+    assert_non_null(ours);
+    assert_memory_equal(ours, expected, (size_t)(dim[0] * dim[1] * dim[2] * dim[3]) * (dtype == DT_I32 ? 4 : 1));
+    free(expected);
+}
+
+static const float *step(wrapped *w, int64_t start, int64_t end)
+{
+    dt_error err = {0};
+    const dt_wrapper_window *window;
+    const float *logits;
+    assert_ok(dt_wrapper_get_batch_for_context_window(w->wrapper, start, end, &window, &err), err);
+    assert_ok(dt_wrapper_run_one_forward_step(w->wrapper, window, &logits, &err), err);
+    return logits;
+}
+
+/* Logits [ROWS, to - from] equal columns [from, to) of `full` [ROWS, columns]. */
+static void assert_columns(const float *logits, const float *full, int64_t columns, int64_t from, int64_t to)
+{
+    for (int64_t b = 0; b < ROWS; b++) {
+        double far = largest_difference(logits + b * (to - from) * VOCAB, full + (b * columns + from) * VOCAB,
+                                        (to - from) * VOCAB);
+        if (!(far < close_enough))
+            fail_msg("row %d, columns %d to %d: off by %g", (int)b, (int)from, (int)to, far);
+    }
+}
+
+/* ---- GPT ---- */
+
+static void wrapper__gpt_inputs_and_windows_are_megatrons(void **state)
+{
+    static const int64_t cut[][2] = {{0, 1}, {0, 5}, {5, 6}, {6, 9}, {0, LENGTH}};
+    const char *folder = fixture("megatron/inference/gpt");
+    need(folder);
+    wrapped w = open_wrapped(folder, (dt_wrapper_config)DT_WRAPPER_CONFIG_DEFAULT, false);
+    assert_holds(&w, "prep.tokens", w.input->tokens, DT_I32);
+    assert_holds(&w, "prep.position_ids", w.input->position_ids, DT_I32);
+    assert_holds(&w, "prep.attention_mask", w.input->attention_mask, DT_U8);
+    for (size_t i = 0; i < sizeof cut / sizeof cut[0]; i++) {
+        dt_error err = {0};
+        const dt_wrapper_window *window;
+        char name[64], *end = name + snprintf(name, sizeof name, "window.%d_%d.", (int)cut[i][0], (int)cut[i][1]);
+        assert_ok(dt_wrapper_get_batch_for_context_window(w.wrapper, cut[i][0], cut[i][1], &window, &err), err);
+        assert_holds(&w, strcat(name, "tokens"), window->tokens, DT_I32);
+        *end = '\0';
+        assert_holds(&w, strcat(name, "position_ids"), window->position_ids, DT_I32);
+        *end = '\0';
+        assert_holds(&w, strcat(name, "attention_mask"), window->attention_mask, DT_U8);
+    }
+    close_wrapped(&w);
+}
+
+/* Prefill of 5, then one token at a time: every logit, and the last ones alone. */
+static void wrapper__gpt_steps_give_megatrons_logits(void **state)
+{
+    const char *folder = fixture("megatron/inference/gpt");
+    need(folder);
+    for (int last_only = 0; last_only < 2; last_only++) {
+        int64_t dim[5];
+        dt_wrapper_config config = DT_WRAPPER_CONFIG_DEFAULT;
+        config.materialize_only_last_token_logits = last_only;
+        wrapped w = open_wrapped(folder, config, false);
+        float *expected = read_tensor(
+            w.file, last_only ? "forward.prefill5_then_1.last" : "forward.prefill5_then_1.all", DT_F32, dim);
+        int64_t done = last_only ? 1 : 5;
+        assert_columns(step(&w, 0, 5), expected, dim[1], 0, done);
+        for (int64_t i = 5; i < LENGTH; i++, done++)
+            assert_columns(step(&w, i, i + 1), expected, dim[1], done, done + 1);
+        assert_int_equal(done, dim[1]);
+        free(expected);
+        close_wrapped(&w);
+    }
+}
+
+/* Micro-batches of any size give the bits of one plain forward, and are as many as Megatron makes. */
+static void wrapper__micro_batches_change_no_bit(void **state)
+{
+    static const struct {
+        int64_t threshold, prefill;
+    } way[] = {{-1, 1}, {20, 1}, {10, 2}, {5, 4}, {1, 4}};
+    const char *folder = fixture("megatron/inference/gpt");
+    need(folder);
+    float plain[ROWS * 5 * VOCAB];
+    for (size_t i = 0; i < sizeof way / sizeof way[0]; i++) {
+        dt_wrapper_config config = DT_WRAPPER_CONFIG_DEFAULT;
+        config.materialize_only_last_token_logits = false;
+        config.inference_batch_times_seqlen_threshold = way[i].threshold;
+        wrapped w = open_wrapped(folder, config, false);
+        const float *logits = step(&w, 0, 5);
+        assert_int_equal(dt_wrapper_micro_batches(w.wrapper), way[i].prefill);
+        if (i == 0)
+            memcpy(plain, logits, sizeof plain);
+        assert_memory_equal(plain, logits, sizeof plain);
+        close_wrapped(&w);
+    }
+}
+
+static void wrapper__the_whole_window_at_once_is_the_full_forward(void **state)
+{
+    static const char *const folder_of[] = {"megatron/inference/gpt", "megatron/inference/t5"};
+    for (int t5 = 0; t5 < 2; t5++) {
+        int64_t dim[5];
+        const char *folder = fixture(folder_of[t5]);
+        need(folder);
+        dt_wrapper_config config = DT_WRAPPER_CONFIG_DEFAULT;
+        config.materialize_only_last_token_logits = false;
+        wrapped w = open_wrapped(folder, config, t5);
+        float *expected = read_tensor(w.file, t5 ? "forward.21" : "forward.full", DT_F32, dim);
+        assert_columns(step(&w, 0, LENGTH), expected, dim[1], 0, LENGTH);
+        assert_columns(step(&w, 0, LENGTH), expected, dim[1], 0, LENGTH); /* a window at 0 begins anew */
+        free(expected);
+        close_wrapped(&w);
+    }
+}
+
+/* ---- T5 ---- */
+
+static void wrapper__t5_inputs_and_windows_are_megatrons(void **state)
+{
+    static const int end_of[] = {1, 3, 7, LENGTH};
+    const char *folder = fixture("megatron/inference/t5");
+    need(folder);
+    wrapped w = open_wrapped(folder, (dt_wrapper_config)DT_WRAPPER_CONFIG_DEFAULT, true);
+    assert_holds(&w, "prep.decoder_tokens", w.input->tokens, DT_I32);
+    assert_holds(&w, "prep.encoder_tokens", w.input->encoder_tokens, DT_I32);
+    assert_holds(&w, "prep.decoder_mask", w.input->attention_mask, DT_U8);
+    assert_holds(&w, "prep.encoder_mask", w.input->encoder_mask, DT_U8);
+    for (size_t i = 0; i < 4; i++) {
+        dt_error err = {0};
+        const dt_wrapper_window *window;
+        char name[64], *tail = name + snprintf(name, sizeof name, "window.%d.", end_of[i]);
+        assert_ok(dt_wrapper_get_batch_for_context_window(w.wrapper, end_of[i] - 1, end_of[i], &window, &err), err);
+        const struct {
+            const char *name;
+            const void *ours;
+            dt_dtype dtype;
+        } part[] = {{"decoder_tokens", window->tokens, DT_I32},
+                    {"encoder_tokens", window->encoder_tokens, DT_I32},
+                    {"decoder_mask", window->attention_mask, DT_U8},
+                    {"encoder_mask", window->encoder_mask, DT_U8},
+                    {"encoder_decoder_mask", window->encoder_decoder_mask, DT_U8}};
+        for (size_t k = 0; k < sizeof part / sizeof part[0]; k++) {
+            strcpy(tail, part[k].name);
+            assert_holds(&w, name, part[k].ours, part[k].dtype);
+        }
+    }
+    close_wrapped(&w);
+}
+
+/* Megatron computes everything anew for each window; a cached step gives the same columns. */
+static void wrapper__t5_steps_give_megatrons_logits(void **state)
+{
+    static const int end_of[] = {1, 3, 7, LENGTH};
+    const char *folder = fixture("megatron/inference/t5");
+    need(folder);
+    dt_wrapper_config config = DT_WRAPPER_CONFIG_DEFAULT;
+    config.materialize_only_last_token_logits = false;
+    config.inference_batch_times_seqlen_threshold = 6;
+    wrapped w = open_wrapped(folder, config, true);
+    for (int64_t i = 0, start = 0; i < 4; start = end_of[i++]) {
+        int64_t dim[5];
+        char name[32];
+        snprintf(name, sizeof name, "forward.%d", end_of[i]);
+        float *expected = read_tensor(w.file, name, DT_F32, dim);
+        assert_columns(step(&w, start, end_of[i]), expected, dim[1], start, end_of[i]);
+        free(expected);
+    }
+    close_wrapped(&w);
+}
+
+/* ---- texts of the static engine ---- */
+
+/* One id a character: pad, end, begin, four sentinels ("<mask>" takes the next), then the alphabet. */
+static size_t tokenize(const char *text, int32_t *ids)
+{
+    static const char alphabet[] = "abcdefghijklmnopqrstuvwxyz .";
+    size_t count = 0;
+    int32_t sentinel = 3;
+    for (; *text; text++)
+        if (strncmp(text, "<mask>", 6) == 0) {
+            ids[count++] = sentinel++;
+            text += 5;
+        } else if (strchr(alphabet, *text)) {
+            ids[count++] = 7 + (int32_t)(strchr(alphabet, *text) - alphabet);
+        }
+    return count;
+}
+
+static void assert_ids(const json_t *list, const int32_t *ids, size_t count)
+{
+    assert_int_equal(json_array_size(list), count);
+    for (size_t i = 0; i < count; i++)
+        assert_int_equal(json_integer_value(json_array_get(list, i)), ids[i]);
+}
+
+static void assert_logprobs(const json_t *list, const dt_token_logprob *ours, size_t count)
+{
+    if (!json_is_array(list))
+        return;
+    assert_int_equal(json_array_size(list), count);
+    for (size_t i = 0; i < count; i++) {
+        double far = json_number_value(json_array_get(list, i)) - (double)ours[i].logprob;
+        assert_true(far < close_enough && far > -close_enough);
+    }
+}
+
+/* Megatron's T5 takes log-probabilities after the first step from position 0; those are not compared. */
+static void check_run(dt_model *model, const json_t *run, bool t5)
+{
+    dt_error err = {0};
+    static int32_t ids[8][64], encoder_ids[8][64];
+    dt_prompt prompt[8] = {0};
+    dt_generation *g;
+    dt_generate_options o = DT_GENERATE_OPTIONS_DEFAULT;
+    const json_t *prompts = json_object_get(run, "prompts"), *params = json_object_get(run, "params");
+    const json_t *sources = json_object_get(run, "encoder_prompts"), *results = json_object_get(run, "results");
+    size_t rows = json_array_size(prompts);
+    assert_in_range(rows, 1, 8);
+    for (size_t i = 0; i < rows; i++) {
+        prompt[i].tokens = ids[i];
+        prompt[i].count = tokenize(json_string_value(json_array_get(prompts, i)), ids[i]);
+        if (t5) {
+            prompt[i].decoder_tokens = ids[i];
+            prompt[i].decoder_count = prompt[i].count;
+            prompt[i].tokens = encoder_ids[i];
+            prompt[i].count = tokenize(json_string_value(json_array_get(sources, i)), encoder_ids[i]);
+        }
+    }
+    o.max_tokens = json_integer_value(json_object_get(params, "num_tokens_to_generate"));
+    o.eos_count = 1;
+    o.eos_ids = (int32_t[]){1};
+    o.logprobs = 0;
+    o.prompt_logprobs = true;
+    assert_ok(dt_generate(&g, model, rows, prompt, &o, &err), err);
+    for (size_t i = 0; i < rows; i++) {
+        const dt_generated *row = dt_generation_row(g, i);
+        const json_t *result = json_array_get(results, i);
+        size_t start = t5 ? prompt[i].decoder_count : prompt[i].count;
+        assert_ids(json_object_get(result, "prompt_tokens"), ids[i], start);
+        assert_ids(json_object_get(result, "generated_tokens"), row->tokens, row->count);
+        if (!t5) {
+            assert_logprobs(json_object_get(result, "prompt_log_probs"), row->prompt_logprobs, start - 1);
+            assert_logprobs(json_object_get(result, "generated_log_probs"), row->logprobs, row->count);
+        }
+    }
+    dt_generation_destroy(g);
+}
+
+static void wrapper__generations_are_those_of_megatrons_static_engine(void **state)
+{
+    static const char *const folder_of[] = {"megatron/inference/gpt", "megatron/inference/t5"};
+    for (int t5 = 0; t5 < 2; t5++) {
+        const char *folder = fixture(folder_of[t5]), *name;
+        need(folder);
+        json_t *runs = json_load_file(in_folder(folder, "generations.json"), 0, NULL), *run;
+        dt_model *model = open_model(folder, "reference", "f32", 1);
+        int checked = 0;
+        assert_non_null(runs);
+        json_object_foreach(runs, name, run)
+        {
+            const json_t *params = json_object_get(run, "params");
+            if (!json_object_get(run, "results") || json_object_get(params, "no_early_termination"))
+                continue;
+            check_run(model, run, t5);
+            checked++;
+        }
+        assert_true(checked >= 3);
+        json_decref(runs);
+        dt_model_close(model);
+    }
+}
+
+/* ---- refusals ---- */
+
+static void wrapper__misuse_is_refused(void **state)
+{
+    dt_error err = {0};
+    const dt_wrapper_window *window;
+    const dt_wrapper_input *input;
+    const float *logits;
+    dt_wrapper *other;
+    int32_t bad[] = {5, 41};
+    const char *folder = fixture("megatron/inference/gpt");
+    need(folder);
+    wrapped w = open_wrapped(folder, (dt_wrapper_config)DT_WRAPPER_CONFIG_DEFAULT, false);
+    assert_fails(dt_wrapper_get_batch_for_context_window(w.wrapper, 3, 99, &window, &err), DT_INVALID, err, "[3, 99)");
+    assert_ok(dt_wrapper_get_batch_for_context_window(w.wrapper, 3, 4, &window, &err), err);
+    assert_fails(dt_wrapper_run_one_forward_step(w.wrapper, window, &logits, &err), DT_INVALID, err, "does not follow");
+    assert_fails(dt_wrapper_prep_inference_input(w.wrapper, 9, 2, w.tokens, 0, NULL, &input, &err), DT_INVALID, err,
+                 "inference_max_requests");
+    assert_fails(dt_wrapper_prep_inference_input(w.wrapper, 1, 65, w.tokens, 0, NULL, &input, &err), DT_INVALID, err,
+                 "65 tokens");
+    assert_fails(dt_wrapper_prep_inference_input(w.wrapper, 1, 2, bad, 0, NULL, &input, &err), DT_INVALID, err,
+                 "row 0: token 1 is id 41");
+    assert_fails(dt_wrapper_prep_inference_input(w.wrapper, 1, 2, w.tokens, 2, w.tokens, &input, &err), DT_INVALID,
+                 err, "no encoder tokens");
+    dt_wrapper_config config = DT_WRAPPER_CONFIG_DEFAULT;
+    config.hidden_size = 33;
+    assert_fails(dt_wrapper_create(&other, w.model, &config, &err), DT_MISMATCH, err, "hidden_size");
+    close_wrapped(&w);
+}
+
+int main(void)
+{
+    const struct CMUnitTest tests[] = {
+        cmocka_unit_test(wrapper__gpt_inputs_and_windows_are_megatrons),
+        cmocka_unit_test(wrapper__gpt_steps_give_megatrons_logits),
+        cmocka_unit_test(wrapper__micro_batches_change_no_bit),
+        cmocka_unit_test(wrapper__the_whole_window_at_once_is_the_full_forward),
+        cmocka_unit_test(wrapper__t5_inputs_and_windows_are_megatrons),
+        cmocka_unit_test(wrapper__t5_steps_give_megatrons_logits),
+        cmocka_unit_test(wrapper__generations_are_those_of_megatrons_static_engine),
+        cmocka_unit_test(wrapper__misuse_is_refused),
+    };
+    return cmocka_run_group_tests(tests, NULL, NULL);
+}
