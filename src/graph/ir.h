@@ -38,6 +38,7 @@ struct dt_tensor {
     const dt_param_spec *spec; /* PARAM only */
     const float *constant;     /* CONSTANT only */
     bool keep;                 /* keeps its memory to the end of the run although ops read it (a gradient asked for) */
+    bool multiplied;           /* PARAM: a product reads it too; set by a backend's fusion pass, for its choice of form */
 };
 
 typedef enum dt_op_kind {

@@ -1,0 +1,685 @@
+/*
+ * attention.h - softmax(q . k * scale + bias) v over blocks of keys, with or without a paged cache; and kv_store.
+ *
+ * Blocks    DT_KV_BLOCK = 64 absolute positions, combined in ascending order with a running maximum. A query and head
+ *           ("a line") meets the same blocks with the same sums whether it is prefilled or decoded, alone or not, cached
+ *           or not, so it has the same bits; a block of which it sees nothing leaves it untouched.
+ * Numbers   scores: one chain over ascending d, then times scale, soft cap, bias. Weights exp(s - m) in f32; their sum
+ *           on 16 lanes and one tree a block; values: one chain over ascending positions. The states' type (f32, bf16,
+ *           f16) only stores: arithmetic is f32.
+ * Layout    in a block, for each group: keys as 4 panels of 16 positions, [4][D][16], so that 16 scores build up in one
+ *           register without horizontal sums; values [64][D]. Without a cache keys are laid out so in scratch first, and
+ *           values are read where they are.
+ * Work      items are (sequence, stretch of queries, group), dealt to threads in turn. All heads of a group share each
+ *           load. The bias is looked up by distance in a row a head, made once a call: no T x T matrix anywhere.
+ */
+#ifndef DT_CPU_ATTENTION_H
+#define DT_CPU_ATTENTION_H
+
+#include "backend/bucket.h"
+#include "backend/cpu/product.h"
+#include "backend/cpu/rows.h"
+
+enum { KEY_PANELS = DT_KV_BLOCK / 16, LINES = 48 };
+
+/* ---- storing keys and values ---- */
+
+static INLINE size_t element_bytes(const dt_dtype type)
+{
+    return type == DT_F32 ? sizeof(float) : sizeof(uint16_t);
+}
+
+static INLINE vf load_as(const dt_dtype type, const void *p, int64_t i)
+{
+    return type == DT_F32    ? v_load((const float *)p + i)
+           : type == DT_BF16 ? v_load_bf16((const uint16_t *)p + i)
+                             : v_load_f16((const uint16_t *)p + i);
+}
+
+static INLINE vf load_as_n(const dt_dtype type, const void *p, int64_t i, int64_t n)
+{
+    return type == DT_F32    ? v_load_n((const float *)p + i, n)
+           : type == DT_BF16 ? v_load_bf16_n((const uint16_t *)p + i, n)
+                             : v_load_f16_n((const uint16_t *)p + i, n);
+}
+
+static INLINE void store_as_n(const dt_dtype type, void *p, int64_t i, vf x, int64_t n)
+{
+    if (type == DT_F32)
+        v_store_n((float *)p + i, x, n);
+    else if (type == DT_BF16)
+        v_store_bf16_n((uint16_t *)p + i, x, n);
+    else
+        v_store_f16_n((uint16_t *)p + i, x, n);
+}
+
+/* One position's key of one group into its block: every element goes to a vector of its own. */
+static void put_key(dt_dtype type, void *block, int64_t D, int64_t slot, const float *key)
+{
+    int64_t at = slot / 16 * D * 16 + slot % 16;
+    for (int64_t d = 0; d < D; d += 16) {
+        int64_t n = least(16, D - d);
+        float wide[16];
+        uint16_t narrow[16];
+        store_as_n(type, type == DT_F32 ? (void *)wide : narrow, 0, v_load_n(key + d, n), 16);
+        for (int64_t i = 0; i < n; i++)
+            if (type == DT_F32)
+                ((float *)block)[at + (d + i) * 16] = wide[i];
+            else
+                ((uint16_t *)block)[at + (d + i) * 16] = narrow[i];
+    }
+}
+
+static void put_value(dt_dtype type, void *block, int64_t D, int64_t slot, const float *value)
+{
+    for (int64_t d = 0; d < D; d += 16)
+        store_as_n(type, block, slot * D + d, v_load_n(value + d, least(16, D - d)), least(16, D - d));
+}
+
+/* Rows of k and v to be appended to a cache, as attention and kv_store both have them. */
+typedef struct append_call {
+    const dt_data *k, *v, *cu, *past, *table, *k_cache, *v_cache;
+    int64_t groups, D;
+} append_call;
+
+static void append_row(const append_call *c, int64_t row, int64_t block, int64_t slot)
+{
+    dt_dtype type = c->k_cache->dtype;
+    for (int64_t g = 0; g < c->groups; g++) {
+        size_t at = (size_t)((block * c->groups + g) * DT_KV_BLOCK * c->D) * element_bytes(type);
+        put_key(type, (char *)c->k_cache->data + at, c->D, slot, row_of(c->k, row) + g * c->D);
+        put_value(type, (char *)c->v_cache->data + at, c->D, slot, row_of(c->v, row) + g * c->D);
+    }
+}
+
+static void append(const append_call *c, int thread, int threads)
+{
+    const int32_t *cu = c->cu->data, *past = c->past->data;
+    int64_t begin, end;
+    dt_share(c->k->dim[0], 1, thread, threads, &begin, &end);
+    for (int64_t b = 0; b < c->past->dim[0]; b++) {
+        const int32_t *blocks = (const int32_t *)c->table->data + b * c->table->dim[1];
+        int64_t first = cu[b] > begin ? cu[b] : begin, last = least(cu[b + 1], end);
+        for (int64_t t = first; t < last; t++) {
+            int64_t position = past[b] + t - cu[b];
+            append_row(c, t, blocks[position / DT_KV_BLOCK], position % DT_KV_BLOCK);
+        }
+    }
+}
+
+static void kv_store(const dt_kernel_call *call, int thread, int threads)
+{
+    const dt_data *in = call->input;
+    append_call c = {&in[DT_KV_STORE_K],
+                     &in[DT_KV_STORE_V],
+                     &in[DT_KV_STORE_CU_SEQLENS],
+                     &in[DT_KV_STORE_PAST],
+                     &in[DT_KV_STORE_BLOCK_TABLE],
+                     &in[DT_KV_STORE_K_CACHE],
+                     &in[DT_KV_STORE_V_CACHE],
+                     call->op->attr.kv_store.groups,
+                     call->op->attr.kv_store.head_dim};
+    append(&c, thread, threads);
+}
+
+/* ---- tiles: R lines against a block ---- */
+
+/* s[r][j] = sum over d of x[d][r] * keys[j][d], for the first `positions` of the block, in whole vectors. */
+static INLINE void score_tile(const dt_dtype type, const float *x, const void *keys, int64_t D,
+                              int64_t positions, float *s, const int R)
+{
+    for (int64_t first = 0; first * 16 < positions; first += ATTEND_PANELS) {
+        vf sum[ATTEND_ROWS][ATTEND_PANELS], key[ATTEND_PANELS];
+        UNROLL for (int r = 0; r < R; r++) UNROLL for (int p = 0; p < ATTEND_PANELS; p++) sum[r][p] =
+            v_set(0.0f);
+        const float *line = x;
+        for (int64_t d = 0; d < D; d++, line += R) {
+            UNROLL for (int p = 0; p < ATTEND_PANELS; p++) key[p] =
+                load_as(type, keys, ((first + p) * D + d) * 16);
+            UNROLL for (int r = 0; r < R; r++)
+            {
+                vf one = v_set(line[r]);
+                UNROLL for (int p = 0; p < ATTEND_PANELS; p++) sum[r][p] = v_fma(one, key[p], sum[r][p]);
+            }
+        }
+        UNROLL for (int r = 0; r < R; r++) UNROLL for (int p = 0; p < ATTEND_PANELS; p++)
+            v_store(s + r * DT_KV_BLOCK + (first + p) * 16, sum[r][p]);
+    }
+}
+
+/* Where a block's values are: row j at p + j * stride elements. */
+typedef struct values {
+    const void *p;
+    int64_t stride;
+} values;
+
+static INLINE void value_columns(const dt_dtype type, const float *s, int64_t s_stride, values v,
+                                 int64_t from, int64_t to, float *out, int64_t out_stride, const int R,
+                                 const int P, int64_t n)
+{
+    vf sum[ATTEND_ROWS][ATTEND_PANELS], value[ATTEND_PANELS];
+    UNROLL for (int r = 0; r < R; r++) UNROLL for (int p = 0; p < P; p++) sum[r][p] =
+        v_load(out + r * out_stride + p * 16);
+    for (int64_t j = from; j < to; j++) {
+        UNROLL for (int p = 0; p < P; p++) value[p] =
+            n == 16 ? load_as(type, v.p, j * v.stride + p * 16) : load_as_n(type, v.p, j * v.stride, n);
+        UNROLL for (int r = 0; r < R; r++)
+        {
+            vf one = v_set(s[r * s_stride + j]);
+            UNROLL for (int p = 0; p < P; p++) sum[r][p] = v_fma(one, value[p], sum[r][p]);
+        }
+    }
+    UNROLL for (int r = 0; r < R; r++) UNROLL for (int p = 0; p < P; p++)
+        v_store(out + r * out_stride + p * 16, sum[r][p]);
+}
+
+/* out[r][d] += sum over positions from <= j < to of s[r][j] * v[j][d]; rows of `out` are padded to 16. */
+static INLINE void value_tile(const dt_dtype type, const float *s, int64_t s_stride, values v, int64_t D,
+                              int64_t from, int64_t to, float *out, int64_t out_stride, const int R)
+{
+    int64_t d = 0;
+    size_t step = element_bytes(type);
+    for (; d + 16 * ATTEND_PANELS <= D; d += 16 * ATTEND_PANELS) {
+        values rest = {(const char *)v.p + (size_t)d * step, v.stride};
+        value_columns(type, s, s_stride, rest, from, to, out + d, out_stride, R, ATTEND_PANELS, 16);
+    }
+    for (; d + 16 <= D; d += 16) {
+        values rest = {(const char *)v.p + (size_t)d * step, v.stride};
+        value_columns(type, s, s_stride, rest, from, to, out + d, out_stride, R, 1, 16);
+    }
+    if (d < D) {
+        values rest = {(const char *)v.p + (size_t)d * step, v.stride};
+        value_columns(type, s, s_stride, rest, from, to, out + d, out_stride, R, 1, D - d);
+    }
+}
+
+typedef void score_function(const float *x, const void *keys, int64_t D, int64_t positions, float *s);
+typedef void value_function(const float *s, int64_t s_stride, values v, int64_t D, int64_t from, int64_t to,
+                            float *out, int64_t out_stride);
+
+#define DEFINE_ATTEND(R, name, type)                                                                         \
+    static void score_##name##_##R(const float *x, const void *keys, int64_t D, int64_t positions, float *s) \
+    {                                                                                                        \
+        score_tile(type, x, keys, D, positions, s, R);                                                       \
+    }                                                                                                        \
+    static void value_##name##_##R(const float *s, int64_t s_stride, values v, int64_t D, int64_t from,      \
+                                   int64_t to, float *out, int64_t out_stride)                               \
+    {                                                                                                        \
+        value_tile(type, s, s_stride, v, D, from, to, out, out_stride, R);                                   \
+    }
+#define DEFINE_ATTEND_ALL(R)                                                                                 \
+    DEFINE_ATTEND(R, f32, DT_F32)                                                                            \
+    DEFINE_ATTEND(R, bf16, DT_BF16)                                                                          \
+    DEFINE_ATTEND(R, f16, DT_F16)
+EACH_ATTEND_ROW(DEFINE_ATTEND_ALL)
+
+typedef struct attend_type {
+    dt_dtype dtype;
+    score_function *score[ATTEND_ROWS + 1];
+    value_function *value[ATTEND_ROWS + 1];
+} attend_type;
+
+#define SCORE_F32(R)  [R] = score_f32_##R,
+#define VALUE_F32(R)  [R] = value_f32_##R,
+#define SCORE_BF16(R) [R] = score_bf16_##R,
+#define VALUE_BF16(R) [R] = value_bf16_##R,
+#define SCORE_F16(R)  [R] = score_f16_##R,
+#define VALUE_F16(R)  [R] = value_f16_##R,
+static const attend_type attend_f32 = {DT_F32, {EACH_ATTEND_ROW(SCORE_F32)}, {EACH_ATTEND_ROW(VALUE_F32)}};
+static const attend_type attend_bf16 = {
+    DT_BF16, {EACH_ATTEND_ROW(SCORE_BF16)}, {EACH_ATTEND_ROW(VALUE_BF16)}};
+static const attend_type attend_f16 = {DT_F16, {EACH_ATTEND_ROW(SCORE_F16)}, {EACH_ATTEND_ROW(VALUE_F16)}};
+
+/* ---- T5's bias: a row of values by distance for each head ---- */
+
+typedef struct bias_rows {
+    const float *row; /* of head 0; NULL without a bias */
+    int64_t reach;    /* distances beyond +-reach have the values there */
+    int64_t length;   /* of a row: 2 reach + 1, and 16 more at each end so that a vector may hang over */
+} bias_rows;
+
+static int64_t most_keys(const dt_op *op)
+{
+    if (op->input[DT_ATTENTION_K_CACHE] != NULL)
+        return capacity(op->input[DT_ATTENTION_BLOCK_TABLE], 1) * DT_KV_BLOCK;
+    return capacity(op->input[DT_ATTENTION_K], 0);
+}
+
+static bias_rows bias_rows_of(const dt_op *op, const float *room)
+{
+    bias_rows b = {0};
+    if (op->input[DT_ATTENTION_BIAS_TABLE] == NULL)
+        return b;
+    int64_t far = op->attr.attention.spec.bias_max_distance, keys = most_keys(op);
+    int64_t rows = capacity(op->input[DT_ATTENTION_Q], 0), span = keys > rows ? keys : rows;
+    b.reach = far < span ? least(far + far / 64 + 2, span) : span; /* f32 logarithms may reach the end late */
+    b.length = 2 * b.reach + 33;
+    b.row = room;
+    return b;
+}
+
+static int64_t bucket_at(const dt_kernel_call *call, int64_t distance)
+{
+    const dt_attention_spec *spec = &call->op->attr.attention.spec;
+    return dt_relative_bucket(distance, call->input[DT_ATTENTION_BIAS_TABLE].dim[0], spec->bias_max_distance,
+                              spec->bias_bidirectional);
+}
+
+/* Each thread fills a share of the distances, for all heads. */
+static void fill_bias(const dt_kernel_call *call, const bias_rows *b, float *room, int thread, int threads)
+{
+    const dt_data *table = &call->input[DT_ATTENTION_BIAS_TABLE];
+    int64_t heads = call->op->attr.attention.spec.heads, begin, end;
+    dt_share(b->length, 16, thread, threads, &begin, &end);
+    for (int64_t i = begin; i < end; i++) {
+        int64_t distance = i - 16 - b->reach;
+        distance = distance > b->reach ? b->reach : distance < -b->reach ? -b->reach : distance;
+        const float *by_head = row_of(table, bucket_at(call, distance));
+        for (int64_t h = 0; h < heads; h++)
+            room[h * b->length + i] = by_head[h];
+    }
+}
+
+/* The bias of 16 keys, of which the first is at `distance` from the query. */
+static INLINE vf bias_at(const bias_rows *b, int64_t head, int64_t distance)
+{
+    int64_t i = distance + b->reach + 16;
+    i = i < 0 ? 0 : i > b->length - 16 ? b->length - 16 : i;
+    return v_load(b->row + head * b->length + i);
+}
+
+/* ---- one call ---- */
+
+typedef struct attend {
+    const dt_kernel_call *call;
+    const attend_type *type;
+    const dt_attention_spec *spec;
+    int64_t D, padded, shared; /* D rounded up to 16; heads of a group */
+    bias_rows bias;
+    float *packed; /* keys laid out in scratch; NULL with a cache */
+} attend;
+
+/* A sequence of the call. */
+typedef struct sequence {
+    int64_t index, row, rows; /* its queries */
+    int64_t position;         /* of the first query */
+    int64_t key, keys;        /* without a cache, keys begin at row `key` of k */
+    const int32_t *blocks;    /* its row of the block table */
+} sequence;
+
+static sequence sequence_of(const dt_kernel_call *call, int64_t b)
+{
+    const dt_data *in = call->input;
+    const int32_t *rows = in[DT_ATTENTION_CU_ROWS].data, *keys = in[DT_ATTENTION_CU_KEYS].data;
+    sequence s = {.index = b, .row = rows[b], .rows = rows[b + 1] - rows[b]};
+    if (call->op->input[DT_ATTENTION_K] != NULL) {
+        s.key = keys[b];
+        s.keys = keys[b + 1] - keys[b];
+    }
+    if (call->op->input[DT_ATTENTION_K_CACHE] == NULL)
+        return s;
+    int64_t past = ((const int32_t *)in[DT_ATTENTION_PAST].data)[b];
+    s.blocks = (const int32_t *)in[DT_ATTENTION_BLOCK_TABLE].data + b * in[DT_ATTENTION_BLOCK_TABLE].dim[1];
+    s.keys += past;
+    s.position = call->op->attr.attention.self ? past : 0;
+    return s;
+}
+
+/* The keys that a query sees are [first, last). */
+typedef struct span {
+    int64_t first, last;
+} span;
+
+static span visible(const dt_attention_spec *spec, int64_t position, int64_t keys)
+{
+    span s = {0, keys};
+    if (spec->causal)
+        s.last = least(s.last, position + 1);
+    if (spec->window_right >= 0 && spec->window_right < keys)
+        s.last = least(s.last, position + spec->window_right + 1);
+    if (spec->window_left >= 0 && position > spec->window_left)
+        s.first = position - spec->window_left;
+    if (s.last < s.first)
+        s.last = s.first;
+    return s;
+}
+
+/* First packed block of a sequence without a cache: the blocks of those before it end at or before it. */
+static int64_t packed_block(const sequence *s)
+{
+    return s->key / DT_KV_BLOCK + s->index;
+}
+
+static int64_t block_elements(const attend *a)
+{
+    return DT_KV_BLOCK * a->D;
+}
+
+static const void *keys_of(const attend *a, const sequence *s, int64_t block, int64_t group)
+{
+    if (a->packed != NULL)
+        return a->packed + ((packed_block(s) + block) * a->spec->groups + group) * block_elements(a);
+    size_t at = (size_t)((s->blocks[block] * a->spec->groups + group) * block_elements(a));
+    return (const char *)a->call->input[DT_ATTENTION_K_CACHE].data + at * element_bytes(a->type->dtype);
+}
+
+static values values_of(const attend *a, const sequence *s, int64_t block, int64_t group)
+{
+    if (a->packed != NULL)
+        return (values){row_of(&a->call->input[DT_ATTENTION_V], s->key + block * DT_KV_BLOCK) + group * a->D,
+                        a->spec->groups * a->D};
+    size_t at = (size_t)((s->blocks[block] * a->spec->groups + group) * block_elements(a));
+    return (values){
+        (const char *)a->call->input[DT_ATTENTION_V_CACHE].data + at * element_bytes(a->type->dtype), a->D};
+}
+
+/* Lay out rows of k (or of v) in blocks, as a cache lays out keys. */
+static void pack_blocks(const attend *a, const dt_data *k, float *packed, int thread, int threads)
+{
+    int64_t begin, end;
+    dt_share(k->dim[0], 1, thread, threads, &begin, &end);
+    for (int64_t b = 0; b < a->call->input[DT_ATTENTION_CU_KEYS].dim[0] - 1; b++) {
+        sequence s = sequence_of(a->call, b);
+        int64_t first = s.key > begin ? s.key : begin, last = least(s.key + s.keys, end);
+        for (int64_t t = first; t < last; t++)
+            for (int64_t g = 0; g < a->spec->groups; g++) {
+                int64_t block = packed_block(&s) + (t - s.key) / DT_KV_BLOCK;
+                put_key(DT_F32, packed + (block * a->spec->groups + g) * block_elements(a), a->D,
+                        (t - s.key) % DT_KV_BLOCK, row_of(k, t) + g * a->D);
+            }
+    }
+}
+
+/* ---- a stretch of lines: query i and head h of the group are line i * shared + h ---- */
+
+typedef struct stretch {
+    const sequence *s;
+    int64_t query, group, lines; /* lines are of queries [query, ...) of the sequence */
+    float *x;                    /* tiles of R lines, [D][R] */
+    float *out;                  /* [lines][padded] */
+    float *most, *sum;           /* [lines] */
+} stretch;
+
+static int64_t lines_at_once(const dt_attention_spec *spec)
+{
+    int64_t shared = spec->heads / spec->groups;
+    return shared >= LINES ? shared : LINES / shared * shared;
+}
+
+static size_t stretch_floats(const dt_attention_spec *spec)
+{
+    size_t lines = (size_t)lines_at_once(spec), padded = (size_t)(spec->head_dim + 15) / 16 * 16;
+    return (lines * (2 * padded + 2) + 15) / 16 * 16;
+}
+
+static stretch stretch_in(const attend *a, float *room)
+{
+    int64_t lines = lines_at_once(a->spec);
+    stretch l = {.x = room, .out = room + lines * a->padded};
+    l.most = l.out + lines * a->padded;
+    l.sum = l.most + lines;
+    return l;
+}
+
+static tiling tiles_of(const stretch *l)
+{
+    return (tiling){l->lines, (l->lines + ATTEND_ROWS - 1) / ATTEND_ROWS};
+}
+
+static int64_t head_of(const attend *a, const stretch *l, int64_t line)
+{
+    return l->group * a->shared + line % a->shared;
+}
+
+/* Row of q (and of the output) and place in it. */
+static int64_t line_place(const attend *a, const stretch *l, int64_t line)
+{
+    return (l->s->row + l->query + line / a->shared) * a->spec->heads * a->D + head_of(a, l, line) * a->D;
+}
+
+static int64_t line_position(const attend *a, const stretch *l, int64_t line)
+{
+    return l->s->position + l->query + line / a->shared;
+}
+
+static span line_span(const attend *a, const stretch *l, int64_t line)
+{
+    return visible(a->spec, line_position(a, l, line), l->s->keys);
+}
+
+/* R lines of `from` (q, or a gradient of the output) as a tile, d-major. */
+static void pack_tile(const attend *a, const stretch *l, const float *from, int64_t first, int64_t R,
+                      float *to)
+{
+    for (int64_t r = 0; r < R; r++) {
+        const float *line = from + line_place(a, l, first + r);
+        for (int64_t d = 0; d < a->D; d++)
+            to[d * R + r] = line[d];
+    }
+}
+
+static void pack_lines(const attend *a, const stretch *l, const float *from, float *to)
+{
+    tiling tiles = tiles_of(l);
+    for (int64_t tile_index = 0; tile_index < tiles.count; tile_index++) {
+        int64_t first = block_begin(tiles, tile_index);
+        pack_tile(a, l, from, first, block_begin(tiles, tile_index + 1) - first, to + first * a->D);
+    }
+}
+
+static void begin_lines(const attend *a, const stretch *l)
+{
+    const float *sink = a->call->input[DT_ATTENTION_SINK].data;
+    pack_lines(a, l, a->call->input[DT_ATTENTION_Q].data, l->x);
+    memset(l->out, 0, (size_t)(l->lines * a->padded) * sizeof *l->out);
+    for (int64_t line = 0; line < l->lines;
+         line++) { /* a sink is a key that is seen first and has no value */
+        l->most[line] = sink == NULL ? -INFINITY : sink[head_of(a, l, line)];
+        l->sum[line] = sink == NULL ? 0.0f : 1.0f;
+    }
+}
+
+/* 16 scores as the softmax takes them; -inf where the line does not see. */
+static INLINE vf finish_scores(const attend *a, vf s, int64_t head, int64_t position, int64_t key, span seen)
+{
+    s = v_mul(s, v_set((float)a->spec->scale));
+    if (a->spec->soft_cap != 0) {
+        vf cap = v_set((float)a->spec->soft_cap);
+        s = v_mul(cap, v_tanh(v_div(s, cap)));
+    }
+    if (a->bias.row != NULL)
+        s = v_add(s, bias_at(&a->bias, head, key - position));
+    if (seen.first <= key && key + 16 <= seen.last)
+        return s;
+    return v_select(v_between(seen.first - key, seen.last - key), s, v_set(-INFINITY));
+}
+
+/* Scores of one line in a block become weights; the line's maximum, sum and output are brought along. */
+static void soften(const attend *a, const stretch *l, int64_t line, int64_t key, span seen, float *s)
+{
+    vf x[KEY_PANELS], most, sum;
+    int64_t head = head_of(a, l, line), position = line_position(a, l, line);
+    UNROLL for (int p = 0; p < KEY_PANELS; p++) x[p] =
+        finish_scores(a, v_load(s + p * 16), head, position, key + p * 16, seen);
+    most = v_max(v_max(x[0], x[1]), v_max(x[2], x[3]));
+    float before = l->most[line], after = v_most(most);
+    after = before > after ? before : after;
+    UNROLL for (int p = 0; p < KEY_PANELS; p++)
+    {
+        x[p] = v_exp(v_sub(x[p], v_set(after)));
+        v_store(s + p * 16, x[p]);
+    }
+    sum = v_add(v_add(x[0], x[1]), v_add(x[2], x[3]));
+    if (before == after) {
+        l->sum[line] += v_sum(sum);
+        return;
+    }
+    float shrink[16];
+    v_store(shrink, v_exp(v_set(before - after)));
+    l->most[line] = after;
+    l->sum[line] = l->sum[line] * shrink[0] + v_sum(sum);
+    for (int64_t d = 0; d < a->padded; d += 16)
+        v_store(l->out + line * a->padded + d,
+                v_mul(v_load(l->out + line * a->padded + d), v_set(shrink[0])));
+}
+
+/* R lines from `first` against block `block`, keys from `key`. */
+static void attend_tile(const attend *a, const stretch *l, int64_t first, int64_t R, int64_t block)
+{
+    _Alignas(64) float s[ATTEND_ROWS * DT_KV_BLOCK];
+    int64_t key = block * DT_KV_BLOCK, from = DT_KV_BLOCK, to = 0;
+    span seen[ATTEND_ROWS];
+    for (int64_t r = 0; r < R; r++) {
+        seen[r] = line_span(a, l, first + r);
+        int64_t low = seen[r].first > key ? seen[r].first - key : 0,
+                high = least(seen[r].last - key, DT_KV_BLOCK);
+        if (low >= high)
+            continue;
+        from = least(from, low);
+        to = high > to ? high : to;
+    }
+    if (from >= to)
+        return;
+    a->type->score[R](l->x + first * a->D, keys_of(a, l->s, block, l->group), a->D, DT_KV_BLOCK, s);
+    for (int64_t r = 0; r < R; r++)
+        if (seen[r].first < key + DT_KV_BLOCK && seen[r].last > key && seen[r].first < seen[r].last)
+            soften(a, l, first + r, key, seen[r], s + r * DT_KV_BLOCK);
+        else
+            memset(s + r * DT_KV_BLOCK, 0, DT_KV_BLOCK * sizeof *s);
+    a->type->value[R](s, DT_KV_BLOCK, values_of(a, l->s, block, l->group), a->D, from, to,
+                      l->out + first * a->padded, a->padded);
+}
+
+static void end_lines(const attend *a, const stretch *l)
+{
+    float *out = a->call->output[0].data;
+    for (int64_t line = 0; line < l->lines; line++) {
+        float factor =
+            l->sum[line] == 0.0f ? 0.0f : 1.0f / l->sum[line]; /* a query that sees nothing gets zeros */
+        float *to = out + line_place(a, l, line);
+        for (int64_t d = 0; d < a->D; d += 16)
+            v_store_n(to + d, v_mul(v_load(l->out + line * a->padded + d), v_set(factor)),
+                      least(16, a->D - d));
+    }
+}
+
+static void attend_stretch(const attend *a, const stretch *l)
+{
+    span front = line_span(a, l, 0), back = line_span(a, l, l->lines - 1); /* spans move on with positions */
+    tiling tiles = tiles_of(l);
+    begin_lines(a, l);
+    for (int64_t block = front.first / DT_KV_BLOCK; block * DT_KV_BLOCK < back.last; block++)
+        for (int64_t tile_index = 0; tile_index < tiles.count; tile_index++) {
+            int64_t first = block_begin(tiles, tile_index);
+            attend_tile(a, l, first, block_begin(tiles, tile_index + 1) - first, block);
+        }
+    end_lines(a, l);
+}
+
+/* Deal out (stretch of queries, group) of every sequence. */
+static void attend_all(const attend *a, float *room, int thread, int threads)
+{
+    int64_t queries = lines_at_once(a->spec) / a->shared, item = 0;
+    stretch l = stretch_in(a, room);
+    for (int64_t b = 0; b < a->call->input[DT_ATTENTION_CU_ROWS].dim[0] - 1; b++) {
+        sequence s = sequence_of(a->call, b);
+        for (int64_t q = 0; q < s.rows; q += queries)
+            for (int64_t g = 0; g < a->spec->groups; g++, item++) {
+                if (item % threads != thread)
+                    continue;
+                l.s = &s;
+                l.query = q;
+                l.group = g;
+                l.lines = least(queries, s.rows - q) * a->shared;
+                attend_stretch(a, &l);
+            }
+    }
+}
+
+/* Rows that no sequence owns are zeros: what lies before the first and behind the last. */
+static void clear_unowned(const dt_kernel_call *call, int thread)
+{
+    const dt_data *cu = &call->input[DT_ATTENTION_CU_ROWS], *out = &call->output[0];
+    const int32_t *starts = cu->data;
+    int64_t last = starts[cu->dim[0] - 1];
+    if (thread != 0)
+        return;
+    memset(out->data, 0, (size_t)(starts[0] * out->dim[1]) * sizeof(float));
+    memset(row_of(out, last), 0, (size_t)((out->dim[0] - last) * out->dim[1]) * sizeof(float));
+}
+
+/* ---- the op ---- */
+
+/* Scratch: bias rows; keys laid out in blocks; a stretch for each thread. Floats. */
+static size_t packed_floats(const dt_op *op)
+{
+    const dt_attention_spec *spec = &op->attr.attention.spec;
+    if (op->input[DT_ATTENTION_K_CACHE] != NULL)
+        return 0;
+    int64_t most =
+        capacity(op->input[DT_ATTENTION_K], 0) / DT_KV_BLOCK + capacity(op->input[DT_ATTENTION_CU_KEYS], 0);
+    return (size_t)(most * DT_KV_BLOCK * spec->groups * spec->head_dim);
+}
+
+static size_t bias_floats(const dt_op *op)
+{
+    bias_rows b = bias_rows_of(op, NULL);
+    return ((size_t)(b.length * op->attr.attention.spec.heads) + 15) / 16 * 16;
+}
+
+static size_t attention_room(const dt_op *op, int threads)
+{
+    size_t floats =
+        bias_floats(op) + packed_floats(op) + (size_t)threads * stretch_floats(&op->attr.attention.spec);
+    return floats * sizeof(float);
+}
+
+static const attend_type *attend_type_of(dt_dtype dtype)
+{
+    return dtype == DT_BF16 ? &attend_bf16 : dtype == DT_F16 ? &attend_f16 : &attend_f32;
+}
+
+static attend attend_of(const dt_kernel_call *call)
+{
+    const dt_op *op = call->op;
+    attend a = {.call = call, .spec = &op->attr.attention.spec, .type = &attend_f32};
+    float *room = call->scratch;
+    a.D = a.spec->head_dim;
+    a.padded = (a.D + 15) / 16 * 16;
+    a.shared = a.spec->heads / a.spec->groups;
+    a.bias = bias_rows_of(op, room);
+    if (op->input[DT_ATTENTION_K_CACHE] == NULL)
+        a.packed = room + bias_floats(op);
+    else
+        a.type = attend_type_of(call->input[DT_ATTENTION_K_CACHE].dtype);
+    return a;
+}
+
+static void attention(const dt_kernel_call *call, int thread, int threads)
+{
+    attend a = attend_of(call);
+    const dt_data *in = call->input;
+    bool appends = call->op->input[DT_ATTENTION_K] != NULL && a.packed == NULL;
+    float *room = (float *)call->scratch + bias_floats(call->op) + packed_floats(call->op);
+    if (a.bias.row != NULL)
+        fill_bias(call, &a.bias, call->scratch, thread, threads);
+    if (a.packed != NULL)
+        pack_blocks(&a, &in[DT_ATTENTION_K], a.packed, thread, threads);
+    if (appends) {
+        append_call c = {&in[DT_ATTENTION_K],
+                         &in[DT_ATTENTION_V],
+                         &in[DT_ATTENTION_CU_KEYS],
+                         &in[DT_ATTENTION_PAST],
+                         &in[DT_ATTENTION_BLOCK_TABLE],
+                         &in[DT_ATTENTION_K_CACHE],
+                         &in[DT_ATTENTION_V_CACHE],
+                         a.spec->groups,
+                         a.D};
+        append(&c, thread, threads);
+    }
+    clear_unowned(call, thread);
+    dt_pool_barrier(call->pool);
+    attend_all(&a, room + (size_t)thread * stretch_floats(a.spec), thread, threads);
+}
+
+#endif

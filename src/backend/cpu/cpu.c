@@ -1,0 +1,170 @@
+/*
+ * cpu.c - the cpu backend's tables: instruction sets, best first; kernels by op; the form of each parameter.
+ *
+ * Products (linear, fused_linear, linear_dx) read weights in panels of the backend's type. A type whose blocks do not
+ * tile a weight's rows (q8_0 with K not a multiple of 32) gives way to f32 for that weight, as in the reference. An
+ * embedding table is read in panels too when a product of the same graph shares it (a tied head), so that it is held
+ * once; else row by row, where it may stay mapped. Everything else (norms, biases, bias tables) is f32 rows.
+ */
+#include "backend/cpu/cpu.h"
+#include "backend/cpu/forms.h"
+
+#include <string.h>
+
+/* ---- instruction sets ---- */
+
+typedef struct isa {
+    const dt_cpu_kernels *kernels;
+    bool (*here)(void);
+} isa;
+
+static bool anywhere(void)
+{
+    return true;
+}
+
+#if defined(__x86_64__)
+static bool has_avx2(void)
+{
+    return __builtin_cpu_supports("avx2") && __builtin_cpu_supports("fma") && __builtin_cpu_supports("f16c");
+}
+
+static bool has_avx512(void)
+{
+    return has_avx2() && __builtin_cpu_supports("avx512f") && __builtin_cpu_supports("avx512bw") &&
+           __builtin_cpu_supports("avx512vl") && __builtin_cpu_supports("avx512dq");
+}
+
+static bool has_avx512bf16(void)
+{
+    return has_avx512() && __builtin_cpu_supports("avx512bf16") && __builtin_cpu_supports("avx512vnni");
+}
+#endif
+
+static const isa isas[] = {
+#if defined(__x86_64__)
+    {&dt_cpu_avx512bf16, has_avx512bf16},
+    {&dt_cpu_avx512, has_avx512},
+    {&dt_cpu_avx2, has_avx2},
+#endif
+    {&dt_cpu_baseline, anywhere},
+};
+enum { ISAS = sizeof isas / sizeof isas[0] };
+
+/* ---- kernels ---- */
+
+static int type_index(dt_dtype dtype)
+{
+    switch (dtype) {
+    case DT_F32:
+        return DT_CPU_F32;
+    case DT_BF16:
+        return DT_CPU_BF16;
+    case DT_F16:
+        return DT_CPU_F16;
+    case DT_Q8_0:
+        return DT_CPU_Q8_0;
+    default:
+        return -1;
+    }
+}
+
+/* The type in which `op` multiplies by w: the backend's, unless its blocks do not fit or w is no parameter. */
+static dt_dtype product_dtype(const dt_backend *backend, const dt_tensor *w)
+{
+    bool whole_blocks = w->rank > 1 && w->dim[1].n % dt_dtype_block_elements(backend->dtype) == 0;
+    return w->kind == DT_TENSOR_PARAM && whole_blocks ? backend->dtype : DT_F32;
+}
+
+/* Attention's kernels read and write states in these types. */
+static bool state_is_readable(const dt_tensor *state)
+{
+    return state == NULL || state->dtype == DT_F32 || state->dtype == DT_BF16 || state->dtype == DT_F16;
+}
+
+static bool is_served(const dt_op *op)
+{
+    switch (op->kind) {
+    case DT_OP_attention:
+        return state_is_readable(op->input[DT_ATTENTION_K_CACHE]);
+    case DT_OP_kv_store:
+        return state_is_readable(op->input[DT_KV_STORE_K_CACHE]);
+    case DT_OP_attention_grad:
+        return op->input[DT_ATTENTION_K_CACHE] == NULL;
+    default:
+        return true;
+    }
+}
+
+static const dt_kernel *kernel(const dt_backend *backend, const dt_op *op)
+{
+    const dt_cpu_kernels *kernels = backend->private_table;
+    if ((unsigned)op->kind >= DT_OP_COUNT || !is_served(op))
+        return NULL;
+    if (op->kind != DT_OP_linear && op->kind != DT_OP_fused_linear && op->kind != DT_OP_linear_dx)
+        return kernels->common[op->kind].run == NULL ? NULL : &kernels->common[op->kind];
+    const dt_cpu_products *products = &kernels->products[type_index(product_dtype(backend, op->input[1]))];
+    return op->kind == DT_OP_linear         ? &products->linear
+           : op->kind == DT_OP_fused_linear ? &products->fused_linear
+                                            : &products->linear_dx;
+}
+
+/* ---- forms ---- */
+
+static const dt_weight_form *table_form(const dt_backend *backend, const dt_tensor *table)
+{
+    dt_dtype dtype = product_dtype(backend, table);
+    return table->multiplied ? dt_form_panels(dtype, false) : dt_form_rows(dtype);
+}
+
+static const dt_weight_form *form(const dt_backend *backend, const dt_op *op, int slot)
+{
+    const dt_tensor *w = op->input[slot];
+    bool product = op->kind == DT_OP_linear || op->kind == DT_OP_fused_linear || op->kind == DT_OP_linear_dx;
+    if (product && slot == 1)
+        return dt_form_panels(product_dtype(backend, w), op->kind == DT_OP_linear_dx);
+    if ((op->kind == DT_OP_embedding && slot == 0) || (op->kind == DT_OP_embedding_grad && slot == 2))
+        return table_form(backend, w); /* the gradient looks at the shape only: it asks for what is there */
+    return dt_form_rows(DT_F32);
+}
+
+/* ---- backends: every instruction set in every type ---- */
+
+#define BACKEND(set, type)                                                                                   \
+    {                                                                                                        \
+        .name = "cpu", .dtype = type, .kernel = kernel, .form = form, .fuse = dt_cpu_fuse,                   \
+        .private_table = &set                                                                                \
+    }
+#define BACKENDS(set)                                                                                        \
+    {                                                                                                        \
+        BACKEND(set, DT_F32), BACKEND(set, DT_BF16), BACKEND(set, DT_F16), BACKEND(set, DT_Q8_0)             \
+    }
+static const dt_backend backends[ISAS][DT_CPU_TYPES] = {
+#if defined(__x86_64__)
+    BACKENDS(dt_cpu_avx512bf16),
+    BACKENDS(dt_cpu_avx512),
+    BACKENDS(dt_cpu_avx2),
+#endif
+    BACKENDS(dt_cpu_baseline),
+};
+
+dt_status dt_cpu_backend(const dt_backend **out, dt_dtype dtype, const char *name, dt_error *err)
+{
+    int type = type_index(dtype);
+    *out = NULL;
+    for (int i = 0; i < ISAS; i++) {
+        if (name != NULL && strcmp(name, isas[i].kernels->isa) != 0)
+            continue;
+        if (isas[i].here()) {
+            *out = type < 0 ? NULL : &backends[i][type];
+            return DT_OK;
+        }
+        if (name != NULL)
+            return dt_fail(err, DT_UNSUPPORTED, "this machine does not have the instruction set \"%s\"",
+                           name);
+    }
+    return dt_fail(
+        err, DT_UNSUPPORTED,
+        "backend \"cpu\" knows no instruction set \"%s\"; it knows baseline, avx2, avx512 and avx512bf16",
+        name);
+}

@@ -1,0 +1,414 @@
+/*
+ * product.h - products of rows with packed weights: linear, fused_linear, linear_dx, linear_dw.
+ *
+ *   y[t, n] = residual[t, n] + act(sum_k norm(x[t])[k] * w[n, k] + bias[n])        (glu: act(gate) * up)
+ *
+ * Shapes    any T, N, K; x, y f32; w in panels (forms.h), or plain rows when it is a value of the graph.
+ * Numbers   one chain an output, ascending k (tiles.h); the row, once normed, is rounded to the type's activation form
+ *           (f32; bf16; signed bytes with a scale per 256 k). Same bits for any T, threads, chunk.
+ * Work      rows go in chunks that fit L2. The team first packs the chunk's rows, k-major and in blocks of as many as
+ *           a register tile holds; meets; then shares (pair of panels, block) items, panel-major: a strip of weights is
+ *           read from memory once a chunk and serves its blocks from L2. A block's sums get bias, activation, residual
+ *           while they are in L1.
+ * Measured  bench/kernels; docs/speed.md.
+ */
+#ifndef DT_CPU_PRODUCT_H
+#define DT_CPU_PRODUCT_H
+
+#include "backend/cpu/norm.h"
+#include "backend/cpu/tiles.h"
+#include "backend/cpu/vmath.h"
+
+enum { BLOCKS_IN_CHUNK = 16, DW_STRETCH = 256 };
+
+static inline size_t round_64(size_t bytes)
+{
+    return (bytes + 63) / 64 * 64;
+}
+
+static inline int64_t least(int64_t a, int64_t b)
+{
+    return a < b ? a : b;
+}
+
+/* What one call multiplies. */
+typedef struct product {
+    const product_type *type;
+    int64_t rows, outputs, k;
+    const float *x; /* [rows, k] */
+    const char *panels;
+    const float
+        *plain_w; /* [outputs, k] (or [k, outputs] when transposed), packed on the way; NULL for parameters */
+    bool transposed;
+    const float *bias, *residual;
+    float *y;          /* [rows, y_columns] */
+    int64_t y_columns; /* outputs, or half of them with glu */
+    bool has_norm, glu;
+    norm_call norm;
+    dt_activation kind;
+} product;
+
+/* A call's scratch: packed rows of a chunk, a normed row a thread, and panels of a w that is no parameter. */
+typedef struct product_room {
+    char *rows, *norm, *panels;
+} product_room;
+
+static int64_t chunk_rows(const product_type *type)
+{
+    return (int64_t)type->rows * BLOCKS_IN_CHUNK;
+}
+
+static size_t rows_room(const product_type *type, int64_t rows, int64_t k)
+{
+    return round_64((size_t)least(rows, chunk_rows(type)) * packed_row_bytes(type, k));
+}
+
+static product_room product_room_of(const product *p, void *scratch, int threads)
+{
+    product_room room = {.rows = scratch};
+    room.norm = room.rows + rows_room(p->type, p->rows, p->k);
+    room.panels = room.norm + (p->has_norm ? (size_t)threads * round_64((size_t)p->k * sizeof(float)) : 0);
+    return room;
+}
+
+/* ---- blocks: the rows of a chunk in as few and as equal parts as fit the tiles ---- */
+
+typedef struct tiling {
+    int64_t rows, count;
+} tiling;
+
+static tiling tiling_of(const product_type *type, int64_t rows)
+{
+    return (tiling){rows, (rows + type->rows - 1) / type->rows};
+}
+
+static int64_t block_begin(tiling b, int64_t block)
+{
+    return b.rows * block / b.count;
+}
+
+static int64_t block_holding(tiling b, int64_t row)
+{
+    return ((row + 1) * b.count - 1) / b.rows;
+}
+
+/* ---- packing ---- */
+
+static void pack_rows(const product *p, const product_room *room, int64_t first, tiling b, int thread,
+                      int threads)
+{
+    size_t row_bytes = packed_row_bytes(p->type, p->k);
+    float *normed = (float *)(room->norm + (size_t)thread * round_64((size_t)p->k * sizeof(float)));
+    int64_t begin, end;
+    dt_share(b.rows, 1, thread, threads, &begin, &end);
+    for (int64_t row = begin; row < end; row++) {
+        int64_t block = block_holding(b, row), start = block_begin(b, block);
+        const float *x = p->x + (first + row) * p->k;
+        if (p->has_norm) {
+            norm_row(&p->norm, x, p->k, normed);
+            x = normed;
+        }
+        p->type->pack_row(room->rows + (size_t)start * row_bytes, block_begin(b, block + 1) - start,
+                          row - start, x, p->k);
+    }
+}
+
+/* w as f32 panels, for a w that the graph computes. */
+static void pack_w(const product *p, const product_room *room, int thread, int threads)
+{
+    const dt_weight_form *form = dt_form_panels(DT_F32, p->transposed);
+    int64_t rows = p->transposed ? p->k : p->outputs, cols = p->transposed ? p->outputs : p->k, begin, end;
+    dt_share(rows, DT_PANEL, thread, threads, &begin, &end);
+    if (begin < end)
+        form->pack(form, room->panels, rows, cols, begin, end - begin, DT_F32, p->plain_w + begin * cols);
+}
+
+/* ---- finishing ---- */
+
+static INLINE vf with_bias(const product *p, const float *sums, int64_t column, int64_t n)
+{
+    vf sum = v_load(sums);
+    return p->bias == NULL ? sum : v_add(sum, v_load_n(p->bias + column, n));
+}
+
+static INLINE void put_columns(const product *p, int64_t row, int64_t column, int64_t n, vf value)
+{
+    int64_t at = row * p->y_columns + column;
+    if (p->residual != NULL)
+        value = v_add(value, v_load_n(p->residual + at, n));
+    v_store_n(p->y + at, value, n);
+}
+
+/* Panels `a` and, unless -1, `b` of rows [row, row + R). With glu the second half of the sums is up's. */
+static void finish_block(const product *p, const float *sums, int64_t row, int64_t R, int64_t a, int64_t b)
+{
+    int64_t n = least(DT_PANEL, p->y_columns - a * DT_PANEL),
+            m = least(DT_PANEL, p->y_columns - b * DT_PANEL);
+    for (int64_t r = 0; r < R; r++, sums += SUMS) {
+        vf first = v_activate(p->kind, with_bias(p, sums, a * DT_PANEL, n));
+        if (p->glu)
+            first = v_mul(first, with_bias(p, sums + DT_PANEL, p->y_columns + a * DT_PANEL, n));
+        put_columns(p, row + r, a * DT_PANEL, n, first);
+        if (b >= 0 && !p->glu)
+            put_columns(p, row + r, b * DT_PANEL, m,
+                        v_activate(p->kind, with_bias(p, sums + DT_PANEL, b * DT_PANEL, m)));
+    }
+}
+
+/* ---- multiplying ---- */
+
+static const uint16_t *scales_of(const product *p, int64_t panel)
+{
+    size_t bytes = dt_panel_bytes(DT_Q8_0, p->k);
+    const char *all = p->panels + (size_t)dt_panels(p->outputs) * bytes;
+    return (const uint16_t *)all + panel * (p->k / DT_Q8_GROUP) * DT_PANEL;
+}
+
+static void multiply_block(const product *p, const char *x, int64_t R, int64_t a, int64_t b, float *sums)
+{
+    size_t panel_bytes = dt_panel_bytes(p->type->dtype, p->k);
+    bool scaled = p->type->dtype == DT_Q8_0;
+    tile t = {.x = x, .k = p->k, .sums = sums};
+    t.w[0] = p->panels + (size_t)a * panel_bytes;
+    t.scale[0] = scaled ? scales_of(p, a) : NULL;
+    memset(sums, 0, (size_t)R * SUMS * sizeof *sums);
+    if (b >= 0) {
+        t.w[1] = p->panels + (size_t)b * panel_bytes;
+        t.scale[1] = scaled ? scales_of(p, b) : NULL;
+    }
+    p->type->tile[R][b >= 0 ? TILE_PANELS : 1](&t);
+    if (b < 0 || TILE_PANELS == 2)
+        return;
+    t.w[0] = t.w[1];
+    t.scale[0] = t.scale[1];
+    t.sums += DT_PANEL;
+    p->type->tile[R][1](&t);
+}
+
+/* Gate's panel `a` beside up's 16 outputs from F + 16 a. Where F is a multiple of 16 these are a panel; else they lie
+ * in two, from whose sums they are cut. */
+static void multiply_gated(const product *p, const char *x, int64_t R, int64_t a, float *sums)
+{
+    _Alignas(64) float both[TILE_ROWS * SUMS];
+    int64_t up = p->y_columns + a * DT_PANEL, panel = up / DT_PANEL, shift = up % DT_PANEL;
+    if (shift == 0) {
+        multiply_block(p, x, R, a, panel, sums);
+        return;
+    }
+    multiply_block(p, x, R, a, -1, sums);
+    multiply_block(p, x, R, panel, panel + 1 < dt_panels(p->outputs) ? panel + 1 : -1, both);
+    for (int64_t r = 0; r < R; r++)
+        v_store(sums + r * SUMS + DT_PANEL, v_load(both + r * SUMS + shift));
+}
+
+static void multiply_chunk(const product *p, const product_room *room, int64_t first, tiling b, int thread,
+                           int threads)
+{
+    int64_t panels = dt_panels(p->y_columns), units = p->glu ? panels : (panels + 1) / 2, begin, end;
+    size_t row_bytes = packed_row_bytes(p->type, p->k);
+    _Alignas(64) float sums[TILE_ROWS * SUMS];
+    dt_share(units * b.count, 1, thread, threads, &begin, &end);
+    for (int64_t item = begin; item < end; item++) {
+        int64_t unit = item / b.count, row = block_begin(b, item % b.count);
+        int64_t R = block_begin(b, item % b.count + 1) - row;
+        const char *x = room->rows + (size_t)row * row_bytes;
+        if (p->glu) {
+            multiply_gated(p, x, R, unit, sums);
+            finish_block(p, sums, first + row, R, unit, -1);
+            continue;
+        }
+        int64_t right = 2 * unit + 1 < panels ? 2 * unit + 1 : -1;
+        multiply_block(p, x, R, 2 * unit, right, sums);
+        finish_block(p, sums, first + row, R, 2 * unit, right);
+    }
+}
+
+static void multiply(const dt_kernel_call *call, product *p, int thread, int threads)
+{
+    product_room room = product_room_of(p, call->scratch, threads);
+    if (p->plain_w != NULL) {
+        pack_w(p, &room, thread, threads); /* seen by all after the first chunk's barrier */
+        p->panels = room.panels;
+    }
+    for (int64_t first = 0; first < p->rows; first += chunk_rows(p->type)) {
+        tiling b = tiling_of(p->type, least(p->rows - first, chunk_rows(p->type)));
+        if (first > 0)
+            dt_pool_barrier(call->pool); /* the last chunk's rows are no longer read */
+        pack_rows(p, &room, first, b, thread, threads);
+        dt_pool_barrier(call->pool);
+        multiply_chunk(p, &room, first, b, thread, threads);
+    }
+}
+
+/* ---- the ops ---- */
+
+enum { FUSED_X, FUSED_W, FUSED_BIAS, FUSED_NORM_W, FUSED_NORM_B, FUSED_RESIDUAL };
+
+static product product_of(const dt_kernel_call *call, const product_type *type)
+{
+    const dt_data *x = &call->input[FUSED_X], *w = &call->input[FUSED_W], *y = &call->output[0];
+    product p = {.type = type, .rows = x->dim[0], .outputs = w->dim[0], .k = w->dim[1]};
+    p.x = x->data;
+    p.panels = w->data;
+    p.plain_w = w->weight == NULL ? w->data : NULL;
+    p.y = y->data;
+    p.y_columns = y->dim[1];
+    p.kind = DT_ACT_IDENTITY;
+    return p;
+}
+
+static void linear(const dt_kernel_call *call, const product_type *type, int thread, int threads)
+{
+    product p = product_of(call, type);
+    p.bias = call->input[FUSED_BIAS].data;
+    multiply(call, &p, thread, threads);
+}
+
+static void fused_linear(const dt_kernel_call *call, const product_type *type, int thread, int threads)
+{
+    product p = product_of(call, type);
+    const dt_data *in = call->input;
+    p.bias = in[FUSED_BIAS].data;
+    p.residual = in[FUSED_RESIDUAL].data;
+    p.has_norm = call->op->attr.fused.has_norm;
+    p.glu = call->op->attr.fused.glu;
+    p.kind = call->op->attr.fused.kind;
+    p.norm = (norm_call){.rms = call->op->attr.fused.rms,
+                         .weight = in[FUSED_NORM_W].data,
+                         .bias = in[FUSED_NORM_B].data,
+                         .eps = call->op->attr.fused.eps,
+                         .add = call->op->attr.fused.zero_centered ? 1.0f : 0.0f};
+    multiply(call, &p, thread, threads);
+}
+
+/* dx[t, k] = sum over n of dy[t, n] * w[n, k]: the same product with w transposed. */
+static void linear_dx(const dt_kernel_call *call, const product_type *type, int thread, int threads)
+{
+    product p = product_of(call, type);
+    p.outputs = call->input[1].dim[1];
+    p.k = call->input[1].dim[0];
+    p.transposed = true;
+    multiply(call, &p, thread, threads);
+}
+
+static int64_t capacity(const dt_tensor *t, int dim)
+{
+    return dt_dim_count(t->dim[dim], NULL);
+}
+
+static size_t linear_room(const dt_op *op, const product_type *type, int threads)
+{
+    int64_t n = capacity(op->input[1], 0), k = capacity(op->input[1], 1);
+    bool norm = op->kind == DT_OP_fused_linear && op->attr.fused.has_norm;
+    if (op->kind == DT_OP_linear_dx) {
+        int64_t turned = n;
+        n = k;
+        k = turned;
+    }
+    size_t bytes = rows_room(type, capacity(op->input[0], 0), k);
+    bytes += norm ? (size_t)threads * round_64((size_t)k * sizeof(float)) : 0;
+    bool packs = op->input[1]->kind != DT_TENSOR_PARAM;
+    return bytes + (packs ? (size_t)dt_panels(n) * dt_panel_bytes(DT_F32, k) : 0);
+}
+
+/* ---- linear_dw: dw[n, k] = sum over ascending t of dy[t, n] * x[t, k], in f32 for every type ---- */
+
+/* A stretch of rows t: x becomes panels of 16 columns, dy blocks of TILE_ROWS columns, both t-major. */
+typedef struct dw_room {
+    float *panels, *blocks;
+} dw_room;
+
+static void pack_dw_panels(const dt_data *x, int64_t t, int64_t rows, float *to, int thread, int threads)
+{
+    int64_t k = x->dim[1], begin, end;
+    dt_share(dt_panels(k), 1, thread, threads, &begin, &end);
+    for (int64_t p = begin; p < end; p++)
+        for (int64_t i = 0; i < rows; i++)
+            v_store(to + (p * rows + i) * DT_PANEL,
+                    v_load_n((const float *)x->data + (t + i) * k + p * DT_PANEL,
+                             least(DT_PANEL, k - p * DT_PANEL)));
+}
+
+static void pack_dw_blocks(const dt_data *dy, int64_t t, int64_t rows, tiling b, float *to, int thread,
+                           int threads)
+{
+    int64_t n = dy->dim[1], begin, end;
+    dt_share(b.count, 1, thread, threads, &begin, &end);
+    for (int64_t block = begin; block < end; block++) {
+        int64_t first = block_begin(b, block), R = block_begin(b, block + 1) - first;
+        for (int64_t i = 0; i < rows; i++)
+            memcpy(to + first * rows + i * R, (const float *)dy->data + (t + i) * n + first,
+                   (size_t)R * sizeof *to);
+    }
+}
+
+/* R x (up to 32) elements of dw from `sums`, or into them. */
+static void move_dw(float *dw, int64_t n, int64_t k, int64_t R, int64_t column, float *sums, bool load)
+{
+    for (int64_t r = 0; r < R; r++) {
+        float *row = dw + (n + r) * k + column;
+        for (int64_t i = 0; i < SUMS && column + i < k; i += DT_PANEL) {
+            int64_t count = least(DT_PANEL, k - column - i);
+            if (load)
+                v_store(sums + r * SUMS + i, v_load_n(row + i, count));
+            else
+                v_store_n(row + i, v_load(sums + r * SUMS + i), count);
+        }
+    }
+}
+
+static void multiply_dw(const dt_kernel_call *call, const dw_room *room, int64_t t, int64_t rows, tiling b,
+                        int thread, int threads)
+{
+    int64_t k = call->output[0].dim[1], panels = dt_panels(k), pairs = (panels + 1) / 2, begin, end;
+    product p = {.type = &product_f32, .k = rows, .panels = (const char *)room->panels};
+    _Alignas(64) float sums[TILE_ROWS * SUMS];
+    dt_share(pairs * b.count, 1, thread, threads, &begin, &end);
+    for (int64_t item = begin; item < end; item++) {
+        int64_t left = item / b.count * 2, n = block_begin(b, item % b.count);
+        int64_t R = block_begin(b, item % b.count + 1) - n;
+        tile tile_call = {.x = room->blocks + n * rows, .k = rows, .sums = sums};
+        memset(sums, 0, sizeof sums);
+        if (t > 0)
+            move_dw(call->output[0].data, n, k, R, left * DT_PANEL, sums, true);
+        for (int64_t panel = left; panel < least(left + 2, panels); panel++, tile_call.sums += DT_PANEL) {
+            tile_call.w[0] = p.panels + (size_t)panel * dt_panel_bytes(DT_F32, rows);
+            tile_call.w[1] = tile_call.w[0] + dt_panel_bytes(DT_F32, rows);
+            bool both = TILE_PANELS == 2 && panel + 1 < panels && panel == left;
+            product_f32.tile[R][both ? 2 : 1](&tile_call);
+            if (both)
+                break;
+        }
+        move_dw(call->output[0].data, n, k, R, left * DT_PANEL, sums, false);
+    }
+}
+
+static void linear_dw(const dt_kernel_call *call, int thread, int threads)
+{
+    const dt_data *dy = &call->input[0], *x = &call->input[1], *dw = &call->output[0];
+    int64_t rows = x->dim[0], most = least(rows, DW_STRETCH);
+    tiling b = tiling_of(&product_f32, dw->dim[0]);
+    dw_room room = {.panels = call->scratch};
+    room.blocks = room.panels + dt_panels(dw->dim[1]) * DT_PANEL * most;
+    for (int64_t t = 0; t < rows; t += DW_STRETCH) {
+        int64_t count = least(rows - t, DW_STRETCH);
+        if (t > 0)
+            dt_pool_barrier(call->pool);
+        pack_dw_panels(x, t, count, room.panels, thread, threads);
+        pack_dw_blocks(dy, t, count, b, room.blocks, thread, threads);
+        dt_pool_barrier(call->pool);
+        multiply_dw(call, &room, t, count, b, thread, threads);
+    }
+    if (rows == 0 && thread == 0)
+        memset(dw->data, 0, (size_t)(dw->dim[0] * dw->dim[1]) * sizeof(float));
+}
+
+static size_t linear_dw_room(const dt_op *op, int threads)
+{
+    int64_t most = least(capacity(op->input[1], 0), DW_STRETCH);
+    (void)threads;
+    return (size_t)((dt_panels(capacity(op->input[1], 1)) * DT_PANEL + capacity(op->input[0], 1)) * most) *
+           sizeof(float);
+}
+
+#endif

@@ -1,0 +1,328 @@
+/*
+ * rows.h - what works element by element or row by row: add, multiply, scale, activate, glu, rope, the cutting of
+ * columns, rows by index, and the gradients of these.
+ *
+ * Numbers   f32 throughout, one rounding an operation (multiply-adds are fused where the machine can).
+ * Work      threads share elements in runs of 16 lanes, or rows; what is summed over rows (column_sum,
+ *           embedding_grad, put_rows) has an owner for each output, who adds ascending rows.
+ */
+#ifndef DT_CPU_ROWS_H
+#define DT_CPU_ROWS_H
+
+#include "backend/cpu/forms.h"
+#include "backend/cpu/vmath.h"
+
+#include <math.h>
+
+static int64_t elements_of(const dt_data *data)
+{
+    int64_t n = 1;
+    for (int i = 0; i < data->rank; i++)
+        n *= data->dim[i];
+    return n;
+}
+
+static INLINE float *row_of(const dt_data *data, int64_t row)
+{
+    return (float *)data->data + row * data->dim[1];
+}
+
+/* ---- elements ---- */
+
+typedef enum element_op {
+    ELEMENT_ADD,
+    ELEMENT_MULTIPLY,
+    ELEMENT_SCALE,
+    ELEMENT_ACTIVATE,
+    ELEMENT_SLOPE
+} element_op;
+
+typedef struct element_call {
+    const float *a, *b;
+    float factor;
+    dt_activation kind;
+} element_call;
+
+static INLINE vf element_lanes(const element_call *c, const element_op op, int64_t i, int64_t n)
+{
+    vf a = v_load_n(c->a + i, n);
+    switch (op) {
+    case ELEMENT_ADD:
+        return v_add(a, v_load_n(c->b + i, n));
+    case ELEMENT_MULTIPLY:
+        return v_mul(a, v_load_n(c->b + i, n));
+    case ELEMENT_SCALE:
+        return v_mul(a, v_set(c->factor));
+    case ELEMENT_ACTIVATE:
+        return v_activate(c->kind, a);
+    default:
+        return v_mul(v_load_n(c->b + i, n), v_activate_slope(c->kind, a));
+    }
+}
+
+static INLINE void elements(const dt_kernel_call *call, const element_call *c, const element_op op,
+                            int thread, int threads)
+{
+    float *y = call->output[0].data;
+    int64_t begin, end;
+    dt_share(elements_of(&call->output[0]), 16, thread, threads, &begin, &end);
+    for (int64_t i = begin; i < end; i += 16) {
+        int64_t n = end - i < 16 ? end - i : 16;
+        v_store_n(y + i, element_lanes(c, op, i, n), n);
+    }
+}
+
+static element_call element_call_of(const dt_kernel_call *call)
+{
+    return (element_call){.a = call->input[0].data, .b = call->input[1].data};
+}
+
+static void add(const dt_kernel_call *call, int thread, int threads)
+{
+    element_call c = element_call_of(call);
+    elements(call, &c, ELEMENT_ADD, thread, threads);
+}
+
+static void multiply_elements(const dt_kernel_call *call, int thread, int threads)
+{
+    element_call c = element_call_of(call);
+    elements(call, &c, ELEMENT_MULTIPLY, thread, threads);
+}
+
+static void scale(const dt_kernel_call *call, int thread, int threads)
+{
+    element_call c = element_call_of(call);
+    c.factor = (float)call->op->attr.scale.factor;
+    elements(call, &c, ELEMENT_SCALE, thread, threads);
+}
+
+static void scale_by(const dt_kernel_call *call, int thread, int threads)
+{
+    element_call c = element_call_of(call);
+    c.factor = *c.b;
+    elements(call, &c, ELEMENT_SCALE, thread, threads);
+}
+
+static void activate(const dt_kernel_call *call, int thread, int threads)
+{
+    element_call c = element_call_of(call);
+    c.kind = call->op->attr.activation.kind;
+    elements(call, &c, ELEMENT_ACTIVATE, thread, threads);
+}
+
+static void activate_grad(const dt_kernel_call *call, int thread, int threads)
+{
+    element_call c = element_call_of(call);
+    c.kind = call->op->attr.activation.kind;
+    elements(call, &c, ELEMENT_SLOPE, thread, threads);
+}
+
+/* ---- glu: x [T, 2F] = [gate | up] ---- */
+
+static void glu(const dt_kernel_call *call, int thread, int threads)
+{
+    const dt_data *x = &call->input[0], *y = &call->output[0];
+    int64_t F = y->dim[1], begin, end;
+    dt_share(x->dim[0], 1, thread, threads, &begin, &end);
+    for (int64_t t = begin; t < end; t++) {
+        const float *gate = row_of(x, t), *up = gate + F;
+        for (int64_t i = 0; i < F; i += 16) {
+            int64_t n = F - i < 16 ? F - i : 16;
+            vf g = v_activate(call->op->attr.activation.kind, v_load_n(gate + i, n));
+            v_store_n(row_of(y, t) + i, v_mul(g, v_load_n(up + i, n)), n);
+        }
+    }
+}
+
+static void glu_grad(const dt_kernel_call *call, int thread, int threads)
+{
+    const dt_data *x = &call->input[0], *dy = &call->input[1], *dx = &call->output[0];
+    dt_activation kind = call->op->attr.activation.kind;
+    int64_t F = dy->dim[1], begin, end;
+    dt_share(x->dim[0], 1, thread, threads, &begin, &end);
+    for (int64_t t = begin; t < end; t++)
+        for (int64_t i = 0; i < F; i += 16) {
+            int64_t n = F - i < 16 ? F - i : 16;
+            vf gate = v_load_n(row_of(x, t) + i, n), up = v_load_n(row_of(x, t) + F + i, n);
+            vf d = v_load_n(row_of(dy, t) + i, n);
+            v_store_n(row_of(dx, t) + i, v_mul(v_mul(d, up), v_activate_slope(kind, gate)), n);
+            v_store_n(row_of(dx, t) + F + i, v_mul(d, v_activate(kind, gate)), n);
+        }
+}
+
+/* ---- rope: angles are f32 products of f32 factors; a row's cosines and sines serve all heads ---- */
+
+static void rope_angles(const dt_kernel_call *call, int64_t t, int64_t pairs, float *cosines, float *sines)
+{
+    const float *inv_freq = call->input[2].data;
+    float position = (float)((const int32_t *)call->input[1].data)[t];
+    float magnitude = (float)call->op->attr.rope.magnitude;
+    for (int64_t p = 0; p < pairs; p++) {
+        float sine, cosine;
+        sincosf(position * inv_freq[p], &sine, &cosine);
+        cosines[p] = cosine * magnitude;
+        sines[p] = (call->op->attr.rope.inverse ? -sine : sine) * magnitude;
+    }
+}
+
+static void turn_halves(const float *x, float *y, int64_t pairs, const float *cosines, const float *sines)
+{
+    for (int64_t p = 0; p < pairs; p += 16) {
+        int64_t n = pairs - p < 16 ? pairs - p : 16;
+        vf a = v_load_n(x + p, n), b = v_load_n(x + pairs + p, n);
+        vf c = v_load_n(cosines + p, n), s = v_load_n(sines + p, n);
+        v_store_n(y + p, v_sub(v_mul(a, c), v_mul(b, s)), n);
+        v_store_n(y + pairs + p, v_fma(b, c, v_mul(a, s)), n);
+    }
+}
+
+static void turn_pairs(const float *x, float *y, int64_t pairs, const float *cosines, const float *sines)
+{
+    for (int64_t p = 0; p < pairs; p++) {
+        float a = x[2 * p], b = x[2 * p + 1];
+        y[2 * p] = a * cosines[p] - b * sines[p];
+        y[2 * p + 1] = b * cosines[p] + a * sines[p];
+    }
+}
+
+static void rope(const dt_kernel_call *call, int thread, int threads)
+{
+    const dt_data *x = &call->input[0], *y = &call->output[0];
+    int64_t pairs = elements_of(&call->input[2]), heads = call->op->attr.rope.heads, d = x->dim[1] / heads;
+    float *cosines = (float *)call->scratch + thread * 2 * pairs, *sines = cosines + pairs;
+    int64_t begin, end;
+    dt_share(x->dim[0], 1, thread, threads, &begin, &end);
+    for (int64_t t = begin; t < end; t++) {
+        rope_angles(call, t, pairs, cosines, sines);
+        for (int64_t h = 0; h < heads; h++) {
+            const float *from = row_of(x, t) + h * d;
+            float *to = row_of(y, t) + h * d;
+            if (call->op->attr.rope.interleaved)
+                turn_pairs(from, to, pairs, cosines, sines);
+            else
+                turn_halves(from, to, pairs, cosines, sines);
+            memmove(to + 2 * pairs, from + 2 * pairs, (size_t)(d - 2 * pairs) * sizeof *to);
+        }
+    }
+}
+
+static size_t rope_room(const dt_op *op, int threads)
+{
+    return (size_t)threads * 2 * (size_t)dt_tensor_elements(op->input[2], NULL) * sizeof(float);
+}
+
+/* ---- columns by groups ---- */
+
+static void split_groups(const dt_kernel_call *call, int thread, int threads)
+{
+    int64_t groups = call->op->attr.split.groups, begin, end;
+    dt_share(call->input[0].dim[0], 1, thread, threads, &begin, &end);
+    for (int64_t t = begin; t < end; t++) {
+        const float *from = row_of(&call->input[0], t);
+        for (int64_t g = 0; g < groups; g++)
+            for (int i = 0; i < call->op->attr.split.parts; i++) {
+                int64_t width = call->op->attr.split.width[i];
+                if (call->output[i].data != NULL)
+                    memcpy(row_of(&call->output[i], t) + g * width, from, (size_t)width * sizeof *from);
+                from += width;
+            }
+    }
+}
+
+static void join_groups(const dt_kernel_call *call, int thread, int threads)
+{
+    int64_t groups = call->op->attr.split.groups, begin, end;
+    dt_share(call->output[0].dim[0], 1, thread, threads, &begin, &end);
+    for (int64_t t = begin; t < end; t++) {
+        float *to = row_of(&call->output[0], t);
+        for (int64_t g = 0; g < groups; g++)
+            for (int i = 0; i < call->op->attr.split.parts; i++) {
+                int64_t width = call->op->attr.split.width[i];
+                if (call->input[i].data != NULL)
+                    memcpy(to, row_of(&call->input[i], t) + g * width, (size_t)width * sizeof *to);
+                else
+                    memset(to, 0, (size_t)width * sizeof *to);
+                to += width;
+            }
+    }
+}
+
+/* ---- rows by index ---- */
+
+/* A table row as f32, from whichever form the table has. */
+static void table_row(const dt_data *table, int64_t row, float *out)
+{
+    int64_t cols = table->dim[1], elements = dt_dtype_block_elements(table->dtype);
+    if (table->weight != NULL && !table->weight->form->is_rows) {
+        dt_panels_row(table->dtype, table->data, table->dim[0], cols, row, out);
+        return;
+    }
+    size_t row_bytes = (size_t)(cols / elements) * (size_t)dt_dtype_block_bytes(table->dtype);
+    dt_convert(DT_F32, out, table->dtype, (const char *)table->data + (size_t)row * row_bytes, cols, NULL);
+}
+
+static void embedding(const dt_kernel_call *call, int thread, int threads)
+{
+    const int32_t *ids = call->input[1].data;
+    int64_t begin, end;
+    dt_share(call->output[0].dim[0], 1, thread, threads, &begin, &end);
+    for (int64_t t = begin; t < end; t++)
+        table_row(&call->input[0], ids[t], row_of(&call->output[0], t));
+}
+
+static void take_rows(const dt_kernel_call *call, int thread, int threads)
+{
+    const int32_t *index = call->input[1].data;
+    int64_t begin, end;
+    dt_share(call->output[0].dim[0], 1, thread, threads, &begin, &end);
+    for (int64_t r = begin; r < end; r++)
+        memcpy(row_of(&call->output[0], r), row_of(&call->input[0], index[r]),
+               (size_t)call->output[0].dim[1] * sizeof(float));
+}
+
+/* y[i] += x[i] */
+static void add_row(float *y, const float *x, int64_t n)
+{
+    for (int64_t i = 0; i < n; i += 16) {
+        int64_t count = n - i < 16 ? n - i : 16;
+        v_store_n(y + i, v_add(v_load_n(y + i, count), v_load_n(x + i, count)), count);
+    }
+}
+
+/* out[index[t]] += dy[t]; a thread owns rows of `out` and looks through all indices for them. */
+static void scatter(const dt_data *dy, const dt_data *index, const dt_data *out, int thread, int threads)
+{
+    const int32_t *ids = index->data;
+    int64_t begin, end;
+    dt_share(out->dim[0], 1, thread, threads, &begin, &end);
+    memset(row_of(out, begin), 0, (size_t)((end - begin) * out->dim[1]) * sizeof(float));
+    for (int64_t t = 0; t < index->dim[0]; t++)
+        if (ids[t] >= begin && ids[t] < end)
+            add_row(row_of(out, ids[t]), row_of(dy, t), out->dim[1]);
+}
+
+static void embedding_grad(const dt_kernel_call *call, int thread, int threads)
+{
+    scatter(&call->input[1], &call->input[0], &call->output[0], thread, threads);
+}
+
+static void put_rows(const dt_kernel_call *call, int thread, int threads)
+{
+    scatter(&call->input[0], &call->input[1], &call->output[0], thread, threads);
+}
+
+static void column_sum(const dt_kernel_call *call, int thread, int threads)
+{
+    const dt_data *dy = &call->input[0];
+    int64_t begin, end;
+    dt_share(dy->dim[1], 16, thread, threads, &begin, &end);
+    for (int64_t i = begin; i < end; i += 16) {
+        int64_t n = end - i < 16 ? end - i : 16;
+        vf sum = v_set(0.0f);
+        for (int64_t t = 0; t < dy->dim[0]; t++)
+            sum = v_add(sum, v_load_n(row_of(dy, t) + i, n));
+        v_store_n((float *)call->output[0].data + i, sum, n);
+    }
+}
+
+#endif
