@@ -3,7 +3,7 @@
  * part of each in the longest runs that both sides allow, and converts run by run.
  *
  * Three kinds of runs: dense on both sides (one dt_convert), the same but misaligned or byte-swapped (through a
- * small buffer), and transposed (square tiles through the buffer, so that both sides are met in whole cache lines).
+ * small buffer), and transposed (tiles through a buffer: long runs of the input, whole cache lines of the output).
  */
 #include "formats/stored.h"
 
@@ -12,7 +12,7 @@
 
 #include <string.h>
 
-enum { STAGE_BYTES = 8192, TILE = 32 };
+enum { STAGE_BYTES = 8192, TILE_ROWS = 128, TILE_COLUMNS = 16 };
 
 /* One copy: `rank` axes, the last one innermost; strides in elements. */
 typedef struct copy {
@@ -34,33 +34,44 @@ static uint8_t *out_at(const copy *c, uint8_t *out, int64_t elements)
     return out + elements / c->to_block * (int64_t)c->to_bytes;
 }
 
-/* Place n stored elements (in_stride apart) densely, in native byte order. Plain types only. */
-static void gather(const copy *c, uint8_t *stage, const uint8_t *in, int64_t in_stride, int64_t n)
+/* n elements of `bytes` bytes each from one stride to another; a fixed size each, so that a copy is one move. */
+static void copy_strided(uint8_t *out, int64_t out_step, const uint8_t *in, int64_t in_step, int64_t n,
+                         size_t bytes)
 {
-    size_t bytes = c->from_bytes;
-    if (in_stride == 1) {
-        memcpy(stage, in, (size_t)n * bytes);
-    } else {
-        for (int64_t i = 0; i < n; i++)
-            memcpy(stage + (size_t)i * bytes, in + i * in_stride * (int64_t)bytes, bytes);
+#define COPY(size)                                                                                           \
+    case size:                                                                                               \
+        for (int64_t i = 0; i < n; i++)                                                                      \
+            memcpy(out + i * out_step * size, in + i * in_step * size, size);                                \
+        break
+    switch (bytes) {
+        COPY(1);
+        COPY(2);
+        COPY(4);
+        COPY(8);
     }
-    if (!c->swap)
-        return;
-    for (int64_t i = 0; i < n; i++) {
-        uint8_t *e = stage + (size_t)i * bytes;
+#undef COPY
+}
+
+static void swap_elements(uint8_t *data, size_t bytes, int64_t n)
+{
+    for (int64_t i = 0; i < n; i++, data += bytes) {
         for (size_t b = 0; b < bytes / 2; b++) {
-            uint8_t kept = e[b];
-            e[b] = e[bytes - 1 - b];
-            e[bytes - 1 - b] = kept;
+            uint8_t kept = data[b];
+            data[b] = data[bytes - 1 - b];
+            data[bytes - 1 - b] = kept;
         }
     }
 }
 
-static void scatter(const copy *c, uint8_t *out, int64_t out_stride, const uint8_t *stage, int64_t n)
+/* Place n stored elements (in_stride apart) densely, in native byte order. Plain types only. */
+static void gather(const copy *c, uint8_t *stage, const uint8_t *in, int64_t in_stride, int64_t n)
 {
-    size_t bytes = c->to_bytes;
-    for (int64_t i = 0; i < n; i++)
-        memcpy(out + i * out_stride * (int64_t)bytes, stage + (size_t)i * bytes, bytes);
+    if (in_stride == 1)
+        memcpy(stage, in, (size_t)n * c->from_bytes);
+    else
+        copy_strided(stage, 1, in, in_stride, n, c->from_bytes);
+    if (c->swap)
+        swap_elements(stage, c->from_bytes, n);
 }
 
 static bool aligned(const void *data, size_t bytes)
@@ -89,31 +100,37 @@ static dt_status copy_row(const copy *c, const uint8_t *in, uint8_t *out, dt_err
             continue;
         }
         DT_PASS(dt_convert(c->to, wanted, c->from, stored, now, err));
-        scatter(c, out_at(c, out, at * out_stride), out_stride, wanted, now);
+        copy_strided(out_at(c, out, at * out_stride), out_stride, wanted, 1, now, c->to_bytes);
     }
     return DT_OK;
 }
 
-/* The last two axes where the input runs along the first of them and the output along the second. */
+/* One tile of the last two axes, whose input runs along the first and whose output runs along the second. */
+static dt_status copy_tile(const copy *c, const uint8_t *in, uint8_t *out, int64_t rows, int64_t columns,
+                           dt_error *err)
+{
+    int a = c->rank - 2, b = c->rank - 1;
+    _Alignas(64) uint8_t stored[TILE_ROWS * 8], wanted[TILE_COLUMNS][TILE_ROWS * 8];
+    for (int64_t k = 0; k < columns; k++) {
+        gather(c, stored, in_at(c, in, k * c->in_stride[b]), 1, rows);
+        DT_PASS(dt_convert(c->to, wanted[k], c->from, stored, rows, err));
+    }
+    for (int64_t r = 0; r < rows; r++)
+        copy_strided(out_at(c, out, r * c->out_stride[a]), 1, wanted[0] + (size_t)r * c->to_bytes,
+                     TILE_ROWS * 8 / (int64_t)c->to_bytes, columns, c->to_bytes);
+    return DT_OK;
+}
+
 static dt_status copy_transposed(const copy *c, const uint8_t *in, uint8_t *out, dt_error *err)
 {
     int a = c->rank - 2, b = c->rank - 1;
-    _Alignas(64) uint8_t stored[TILE * 8], wanted[TILE * TILE * 8];
-    for (int64_t i = 0; i < c->dim[a]; i += TILE) {
-        for (int64_t j = 0; j < c->dim[b]; j += TILE) {
-            int64_t rows = c->dim[a] - i < TILE ? c->dim[a] - i : TILE;
-            int64_t columns = c->dim[b] - j < TILE ? c->dim[b] - j : TILE;
-            for (int64_t k = 0; k < columns; k++) { /* wanted[k][0..rows) */
-                gather(c, stored, in_at(c, in, i * c->in_stride[a] + (j + k) * c->in_stride[b]), 1, rows);
-                DT_PASS(
-                    dt_convert(c->to, wanted + (size_t)(k * TILE) * c->to_bytes, c->from, stored, rows, err));
-            }
-            for (int64_t r = 0; r < rows; r++) {
-                uint8_t *row = out_at(c, out, (i + r) * c->out_stride[a] + j * c->out_stride[b]);
-                for (int64_t k = 0; k < columns; k++)
-                    memcpy(row + (size_t)k * c->to_bytes, wanted + (size_t)(k * TILE + r) * c->to_bytes,
-                           c->to_bytes);
-            }
+    for (int64_t i = 0; i < c->dim[a]; i += TILE_ROWS) {
+        int64_t rows = c->dim[a] - i < TILE_ROWS ? c->dim[a] - i : TILE_ROWS;
+        for (int64_t j = 0; j < c->dim[b]; j += TILE_COLUMNS) {
+            int64_t columns = c->dim[b] - j < TILE_COLUMNS ? c->dim[b] - j : TILE_COLUMNS;
+            DT_PASS(copy_tile(c, in_at(c, in, i * c->in_stride[a] + j * c->in_stride[b]),
+                              out_at(c, out, i * c->out_stride[a] + j * c->out_stride[b]), rows, columns,
+                              err));
         }
     }
     return DT_OK;
