@@ -105,15 +105,14 @@ static dt_status used_up(const dt_context *c, dt_error *err)
                    (long long)c->blocks, DT_KV_BLOCK);
 }
 
-/* A block of one's own in place of a shared one: its first `slots` positions are copied. */
-static int32_t own_copy(dt_context *c, int32_t shared, int64_t slots)
+/* A block of one's own in place of a shared one. It is copied whole: how it is laid out is the backend's affair. */
+static int32_t own_copy(dt_context *c, int32_t shared)
 {
     int32_t block = take(c);
     for (int i = 0; i < c->buffer_count; i++) {
         const buffer *b = &c->buffer[i];
         size_t stride = b->slot_bytes * DT_KV_BLOCK;
-        memcpy(b->data + stride * (size_t)block, b->data + stride * (size_t)shared,
-               b->slot_bytes * (size_t)slots);
+        memcpy(b->data + stride * (size_t)block, b->data + stride * (size_t)shared, stride);
     }
     release(c, shared);
     return block;
@@ -125,7 +124,7 @@ dt_status dt_context_extend(dt_context *c, dt_block_table *t, int64_t length, dt
     if (length > t->length && part && c->references[t->block[last]] > 1) {
         if (c->free_count == 0)
             return used_up(c, err);
-        t->block[last] = own_copy(c, t->block[last], part);
+        t->block[last] = own_copy(c, t->block[last]);
     }
     for (; t->count * DT_KV_BLOCK < length; t->count++) {
         if (c->free_count == 0)
