@@ -106,7 +106,7 @@ static dt_status read_tokens(const json_t *document, dt_arena *arena, dt_generat
     return dt_json_real(document, "repetition_penalty", &o->repetition_penalty, err);
 }
 
-/* max_new_tokens counts new tokens and goes before max_length, which counts all. */
+/* max_new_tokens and min_new_tokens count new tokens, and go before max_length and min_length, which count all. */
 static dt_status read_lengths(const json_t *document, dt_generate_options *o, dt_error *err)
 {
     int64_t new_tokens = -1;
@@ -118,6 +118,8 @@ static dt_status read_lengths(const json_t *document, dt_generate_options *o, dt
         o->max_tokens = -1;
     if (new_tokens > 0)
         o->max_tokens = new_tokens;
+    if (dt_json_get(document, "min_new_tokens"))
+        o->min_length = 0;
     return DT_OK;
 }
 

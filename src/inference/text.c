@@ -41,7 +41,8 @@ static int64_t find_stop(const dt_text_options *o, const dt_text *text, size_t f
     for (int i = 0; i < o->stop_count; i++) {
         size_t length = strlen(o->stop[i]);
         size_t start = from > length ? from - length : 0;
-        const char *found = length ? memmem(text->data + start, text->bytes - start, o->stop[i], length) : NULL;
+        const char *found =
+            length ? memmem(text->data + start, text->bytes - start, o->stop[i], length) : NULL;
         if (found && (first < 0 || found - text->data < first))
             first = found - text->data;
     }

@@ -10,15 +10,19 @@ static void assert_rows_equal(const dt_generation *g, const int32_t *expected, i
         const dt_generated *row = dt_generation_row(g, (size_t)b);
         for (int64_t i = 0; i < width; i++) {
             int64_t count = (int64_t)row->count;
-            int32_t ours = i < count ? row->tokens[i] : i == count && row->end_token >= 0 ? row->end_token : -1;
+            int32_t ours = i < count                           ? row->tokens[i]
+                           : i == count && row->end_token >= 0 ? row->end_token
+                                                               : -1;
             if (ours != expected[b * width + i])
-                fail_msg("%s: row %d token %d is %d, recorded %d", what, (int)b, (int)i, ours, expected[b * width + i]);
+                fail_msg("%s: row %d token %d is %d, recorded %d", what, (int)b, (int)i, ours,
+                         expected[b * width + i]);
         }
     }
 }
 
 /* One kind of text ("out.greedy", "out.beam4") of one model; false when it was not recorded. */
-static bool check_texts(const char *folder, dt_model *model, const recorded *r, const char *name, int64_t max_batch)
+static bool check_texts(const char *folder, dt_model *model, const recorded *r, const char *name,
+                        int64_t max_batch)
 {
     dt_error err = {0};
     int64_t dim[5];
@@ -34,7 +38,8 @@ static bool check_texts(const char *folder, dt_model *model, const recorded *r, 
     o.max_tokens = dim[1];
     o.max_batch = max_batch;
     if (strcmp(name, "out.beam4") == 0) {
-        json_t *beams = json_object_get(r->options, "beams"), *early = json_object_get(beams, "early_stopping");
+        json_t *beams = json_object_get(r->options, "beams"),
+               *early = json_object_get(beams, "early_stopping");
         o.beams = 4;
         o.length_penalty = json_number_value(json_object_get(beams, "length_penalty"));
         o.early_stopping = json_is_true(early) ? 1 : json_is_string(early) ? 2 : 0;
@@ -64,12 +69,28 @@ static int check_folder(const char *folder, const char *backend)
     return checked;
 }
 
-static const char *const families[] = {
-    "hf/t5-v1.0",         "hf/t5-v1.1",       "hf/t5-v1.1-old-config",       "hf/t5-overflow", "hf/t5-medium",
-    "hf/mt5",             "hf/umt5",          "hf/byt5",                     "hf/gpt2",        "hf/gpt2-hub",
-    "hf/llama",           "hf/llama-gqa",     "hf/llama-linear",             "hf/llama-medium", "megatron/t5_learned",
-    "megatron/t5_rope",   "megatron/t5_relative", "megatron/t5_untied",      "megatron/gpt_learned",
-    "megatron/gpt_llama", "megatron/gpt_rope_scaled", "trained/t5-g2p"};
+static const char *const families[] = {"hf/t5-v1.0",
+                                       "hf/t5-v1.1",
+                                       "hf/t5-v1.1-old-config",
+                                       "hf/t5-overflow",
+                                       "hf/t5-medium",
+                                       "hf/mt5",
+                                       "hf/umt5",
+                                       "hf/byt5",
+                                       "hf/gpt2",
+                                       "hf/gpt2-hub",
+                                       "hf/llama",
+                                       "hf/llama-gqa",
+                                       "hf/llama-linear",
+                                       "hf/llama-medium",
+                                       "megatron/t5_learned",
+                                       "megatron/t5_rope",
+                                       "megatron/t5_relative",
+                                       "megatron/t5_untied",
+                                       "megatron/gpt_learned",
+                                       "megatron/gpt_llama",
+                                       "megatron/gpt_rope_scaled",
+                                       "trained/t5-g2p"};
 
 static void check_families(const char *backend)
 {

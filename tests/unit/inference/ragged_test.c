@@ -27,7 +27,8 @@ static void assert_same_logprobs(const dt_token_logprob *a, const dt_token_logpr
         assert_memory_equal(&a[i].logprob, &b[i].logprob, sizeof a[i].logprob);
         assert_int_equal(a[i].top_count, b[i].top_count);
         assert_memory_equal(a[i].top_ids, b[i].top_ids, (size_t)a[i].top_count * sizeof *a[i].top_ids);
-        assert_memory_equal(a[i].top_logprobs, b[i].top_logprobs, (size_t)a[i].top_count * sizeof *a[i].top_logprobs);
+        assert_memory_equal(a[i].top_logprobs, b[i].top_logprobs,
+                            (size_t)a[i].top_count * sizeof *a[i].top_logprobs);
     }
 }
 
@@ -84,8 +85,9 @@ static void compare_ways(const char *folder, const char *backend, const char *dt
 
 static void compare_families(const char *backend, const char *dtype)
 {
-    static const char *const family[] = {"hf/llama-gqa", "hf/llama-medium", "hf/gpt2",       "megatron/gpt_rope_scaled",
-                                         "hf/t5-v1.1",   "hf/t5-medium",    "megatron/t5_rope"};
+    static const char *const family[] = {
+        "hf/llama-gqa", "hf/llama-medium", "hf/gpt2",         "megatron/gpt_rope_scaled",
+        "hf/t5-v1.1",   "hf/t5-medium",    "megatron/t5_rope"};
     int found = 0;
     if (!have_backend(backend))
         skip();
@@ -137,12 +139,13 @@ static void ragged__drawn_answers_do_not_depend_on_neighbours(void **state)
     o.max_batch = 1;
     assert_ok(dt_generate(&some, model, (size_t)r.rows - 1, prompt, &o, &err), err);
     for (int64_t b = 0; b < r.rows - 1; b++)
-        assert_memory_equal(dt_generation_row(all, (size_t)b)->tokens, dt_generation_row(some, (size_t)b)->tokens,
-                            20 * sizeof(int32_t));
+        assert_memory_equal(dt_generation_row(all, (size_t)b)->tokens,
+                            dt_generation_row(some, (size_t)b)->tokens, 20 * sizeof(int32_t));
     dt_generation_destroy(some);
     o.seed = 8;
     assert_ok(dt_generate(&some, model, 1, prompt, &o, &err), err);
-    assert_memory_not_equal(dt_generation_row(all, 0)->tokens, dt_generation_row(some, 0)->tokens, 20 * sizeof(int32_t));
+    assert_memory_not_equal(dt_generation_row(all, 0)->tokens, dt_generation_row(some, 0)->tokens,
+                            20 * sizeof(int32_t));
     dt_generation_destroy(some);
     dt_generation_destroy(all);
     dt_model_close(model);
@@ -212,7 +215,7 @@ static void ragged__decoding_allocates_nothing(void **state)
         dt_prompt prompt[] = {{.tokens = tokens, .count = 3}, {.tokens = tokens, .count = 2}};
         assert_ok(dt_generate(&g, model, 2, prompt, &o, &err), err);
         assert_int_equal(next - seen, 80);
-        assert_true(seen[0] > 0); /* or nothing was counted */
+        assert_true(seen[0] > 0);            /* or nothing was counted */
         assert_int_equal(seen[0], seen[78]); /* the last tokens end their rows, and an answer is copied */
         dt_generation_timing timing = dt_generation_timing_of(g);
         assert_int_equal(timing.prefill_tokens, 5);
@@ -296,7 +299,8 @@ static void ragged__bad_prompts_are_refused_by_row_id_and_limit(void **state)
     dt_prompt two[] = {good, {.tokens = tokens, .count = 0}};
     assert_fails(dt_generate(&g, model, 2, two, NULL, &err), DT_INVALID, err, "prompt 1 is empty");
     two[1] = (dt_prompt){.tokens = outside, .count = 2};
-    assert_fails(dt_generate(&g, model, 2, two, NULL, &err), DT_INVALID, err, "prompt 1: token 1 is id 100000");
+    assert_fails(dt_generate(&g, model, 2, two, NULL, &err), DT_INVALID, err,
+                 "prompt 1: token 1 is id 100000");
     two[1] = (dt_prompt){.tokens = tokens, .count = 200};
     assert_fails(dt_generate(&g, model, 2, two, NULL, &err), DT_INVALID, err, "prompt 1 has 200 tokens");
     assert_null(g);
@@ -346,8 +350,8 @@ static void ragged__an_encoder_alone_cannot_generate(void **state)
     const char *folder = fixture("hf/t5-encoder");
     need(folder);
     dt_model *model = open_model(folder, "reference", "f32", 1);
-    assert_fails(dt_generate(&g, model, 1, &(dt_prompt){.tokens = tokens, .count = 3}, NULL, &err), DT_UNSUPPORTED, err,
-                 "encoder alone");
+    assert_fails(dt_generate(&g, model, 1, &(dt_prompt){.tokens = tokens, .count = 3}, NULL, &err),
+                 DT_UNSUPPORTED, err, "encoder alone");
     dt_model_close(model);
 }
 

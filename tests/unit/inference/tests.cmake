@@ -1,1 +1,6 @@
-dt_test(inference/generate_test LIBS PkgConfig::jansson)
+dt_test(inference/context_test)
+dt_test(inference/decisions_test LIBS PkgConfig::jansson)
+dt_test(inference/generation_config_test LIBS PkgConfig::jansson)
+dt_test(inference/generate_test LABELS threads LIBS PkgConfig::jansson)
+dt_test(inference/ragged_test LABELS threads LIBS PkgConfig::jansson WRAP malloc calloc realloc)
+dt_test(inference/wrapper_test LIBS PkgConfig::jansson)

@@ -8,7 +8,8 @@
 
 enum { ROWS = 4, LENGTH = 21, VOCAB = 40 };
 
-static const double close_enough = 2e-5; /* logits up to 10, f32; Megatron's own cache differs from none by 3e-6 */
+static const double close_enough =
+    2e-5; /* logits up to 10, f32; Megatron's own cache differs from none by 3e-6 */
 
 typedef struct wrapped {
     tensors file;
@@ -52,7 +53,8 @@ static void assert_holds(const wrapped *w, const char *name, const void *ours, d
     if (!expected)
         fail_msg("%s is not in the fixture", name);
     assert_non_null(ours);
-    assert_memory_equal(ours, expected, (size_t)(dim[0] * dim[1] * dim[2] * dim[3]) * (dtype == DT_I32 ? 4 : 1));
+    assert_memory_equal(ours, expected,
+                        (size_t)(dim[0] * dim[1] * dim[2] * dim[3]) * (dtype == DT_I32 ? 4 : 1));
     free(expected);
 }
 
@@ -91,8 +93,10 @@ static void wrapper__gpt_inputs_and_windows_are_megatrons(void **state)
     for (size_t i = 0; i < sizeof cut / sizeof cut[0]; i++) {
         dt_error err = {0};
         const dt_wrapper_window *window;
-        char name[64], *end = name + snprintf(name, sizeof name, "window.%d_%d.", (int)cut[i][0], (int)cut[i][1]);
-        assert_ok(dt_wrapper_get_batch_for_context_window(w.wrapper, cut[i][0], cut[i][1], &window, &err), err);
+        char name[64],
+            *end = name + snprintf(name, sizeof name, "window.%d_%d.", (int)cut[i][0], (int)cut[i][1]);
+        assert_ok(dt_wrapper_get_batch_for_context_window(w.wrapper, cut[i][0], cut[i][1], &window, &err),
+                  err);
         assert_holds(&w, strcat(name, "tokens"), window->tokens, DT_I32);
         *end = '\0';
         assert_holds(&w, strcat(name, "position_ids"), window->position_ids, DT_I32);
@@ -181,7 +185,8 @@ static void wrapper__t5_inputs_and_windows_are_megatrons(void **state)
         dt_error err = {0};
         const dt_wrapper_window *window;
         char name[64], *tail = name + snprintf(name, sizeof name, "window.%d.", end_of[i]);
-        assert_ok(dt_wrapper_get_batch_for_context_window(w.wrapper, end_of[i] - 1, end_of[i], &window, &err), err);
+        assert_ok(dt_wrapper_get_batch_for_context_window(w.wrapper, end_of[i] - 1, end_of[i], &window, &err),
+                  err);
         const struct {
             const char *name;
             const void *ours;
@@ -265,7 +270,8 @@ static void check_run(dt_model *model, const json_t *run, bool t5)
     dt_generation *g;
     dt_generate_options o = DT_GENERATE_OPTIONS_DEFAULT;
     const json_t *prompts = json_object_get(run, "prompts"), *params = json_object_get(run, "params");
-    const json_t *sources = json_object_get(run, "encoder_prompts"), *results = json_object_get(run, "results");
+    const json_t *sources = json_object_get(run, "encoder_prompts"),
+                 *results = json_object_get(run, "results");
     size_t rows = json_array_size(prompts);
     assert_in_range(rows, 1, 8);
     for (size_t i = 0; i < rows; i++) {
@@ -335,17 +341,19 @@ static void wrapper__misuse_is_refused(void **state)
     const char *folder = fixture("megatron/inference/gpt");
     need(folder);
     wrapped w = open_wrapped(folder, (dt_wrapper_config)DT_WRAPPER_CONFIG_DEFAULT, false);
-    assert_fails(dt_wrapper_get_batch_for_context_window(w.wrapper, 3, 99, &window, &err), DT_INVALID, err, "[3, 99)");
+    assert_fails(dt_wrapper_get_batch_for_context_window(w.wrapper, 3, 99, &window, &err), DT_INVALID, err,
+                 "[3, 99)");
     assert_ok(dt_wrapper_get_batch_for_context_window(w.wrapper, 3, 4, &window, &err), err);
-    assert_fails(dt_wrapper_run_one_forward_step(w.wrapper, window, &logits, &err), DT_INVALID, err, "does not follow");
-    assert_fails(dt_wrapper_prep_inference_input(w.wrapper, 9, 2, w.tokens, 0, NULL, &input, &err), DT_INVALID, err,
-                 "inference_max_requests");
-    assert_fails(dt_wrapper_prep_inference_input(w.wrapper, 1, 65, w.tokens, 0, NULL, &input, &err), DT_INVALID, err,
-                 "65 tokens");
-    assert_fails(dt_wrapper_prep_inference_input(w.wrapper, 1, 2, bad, 0, NULL, &input, &err), DT_INVALID, err,
-                 "row 0: token 1 is id 41");
-    assert_fails(dt_wrapper_prep_inference_input(w.wrapper, 1, 2, w.tokens, 2, w.tokens, &input, &err), DT_INVALID,
-                 err, "no encoder tokens");
+    assert_fails(dt_wrapper_run_one_forward_step(w.wrapper, window, &logits, &err), DT_INVALID, err,
+                 "does not follow");
+    assert_fails(dt_wrapper_prep_inference_input(w.wrapper, 9, 2, w.tokens, 0, NULL, &input, &err),
+                 DT_INVALID, err, "inference_max_requests");
+    assert_fails(dt_wrapper_prep_inference_input(w.wrapper, 1, 65, w.tokens, 0, NULL, &input, &err),
+                 DT_INVALID, err, "65 tokens");
+    assert_fails(dt_wrapper_prep_inference_input(w.wrapper, 1, 2, bad, 0, NULL, &input, &err), DT_INVALID,
+                 err, "row 0: token 1 is id 41");
+    assert_fails(dt_wrapper_prep_inference_input(w.wrapper, 1, 2, w.tokens, 2, w.tokens, &input, &err),
+                 DT_INVALID, err, "no encoder tokens");
     dt_wrapper_config config = DT_WRAPPER_CONFIG_DEFAULT;
     config.hidden_size = 33;
     assert_fails(dt_wrapper_create(&other, w.model, &config, &err), DT_MISMATCH, err, "hidden_size");
