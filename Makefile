@@ -8,7 +8,7 @@ DESTDIR ?=
 PREFIX ?= /usr/local
 
 .DEFAULT_GOAL := all
-.PHONY: all dev test demo asan tsan fuzz bench install clean help setup
+.PHONY: all dev test demo asan tsan fuzz interop bench install clean help setup
 
 all: ## build the release: library, program, tests
 all: build-release
@@ -47,6 +47,11 @@ fuzz:
 	@tools/setup ci
 	@$(MAKE) --no-print-directory build-fuzz
 	@tools/fuzz build/fuzz $(FUZZ_SECONDS) $(FUZZ)
+
+interop: ## let transformers load what we write (makes a Python environment under build/; optional)
+interop: build-release
+	@tools/interop/setup build/interop
+	@tools/interop/run build/release build/interop
 
 bench: ## measure this machine's peak, then drivetrain against it
 bench: build-release

@@ -86,6 +86,21 @@ static dt_status find_format(const char *path, const char *wanted, const dt_form
     return DT_FORMAT;
 }
 
+/* Weights in f32 are their own masters; rounded ones mean that the reader found none. */
+static dt_status check_masters(const dt_checkpoint *c, dt_error *err)
+{
+    for (int i = 0; i < dt_mapping_external_count(c->mapping); i++) {
+        const dt_stored_tensor *s = dt_mapping_external_at(c->mapping, i)->stored;
+        if (s->dtype != DT_F32)
+            return dt_fail(
+                err, DT_NOT_FOUND,
+                "unrounded masters were asked for, but \"%s\" is stored as %s and no master by that name "
+                "lies beside it",
+                s->name, dt_dtype_name(s->dtype));
+    }
+    return DT_OK;
+}
+
 dt_status dt_checkpoint_open(dt_checkpoint **out, const char *path, const dt_open_options *options,
                              dt_error *err)
 {
@@ -114,6 +129,8 @@ dt_status dt_checkpoint_open(dt_checkpoint **out, const char *path, const dt_ope
     dt_status status = dt_stored_set_create(&c->set, err);
     if (status == DT_OK)
         status = format->open(c, options, err);
+    if (status == DT_OK && options->master_weights)
+        status = check_masters(c, err);
     if (status != DT_OK) {
         dt_error_while(err, "cannot open %s as %s", path, format->name);
         dt_checkpoint_close(c);

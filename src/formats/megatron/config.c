@@ -7,6 +7,7 @@
 #include "base/json.h"
 #include "base/text.h"
 #include "formats/megatron/megatron.h"
+#include "models/build.h"
 
 #include <math.h>
 #include <stdio.h>
@@ -246,8 +247,13 @@ static dt_status read_identity(const json_t *json, bool t5, dt_model_config *c, 
     snprintf(c->model_type, sizeof c->model_type, "%s", t5 ? "t5" : "gpt");
     snprintf(c->family, sizeof c->family, "%s", t5 ? "megatron_t5" : "megatron_gpt");
     DT_PASS(dt_json_string(json, "x_family", &family, err));
-    if (family)
-        snprintf(c->family, sizeof c->family, "%.31s", family);
+    if (family) {
+        const dt_model_type *row = dt_model_type_find(family);
+        if (!row || strcmp(row->model_type, c->model_type) != 0)
+            return dt_fail(err, DT_UNSUPPORTED, "key \"x_family\" is \"%s\", which is no %s model", family,
+                           c->model_type);
+        snprintf(c->family, sizeof c->family, "%s", row->family);
+    }
     DT_PASS(dt_json_string(json, "megatron_core", &version, err));
     if (version)
         snprintf(c->written_by, sizeof c->written_by, "megatron-core %.40s", version);

@@ -57,19 +57,6 @@ static dt_status skip_rounded(dt_checkpoint *c, const dt_stored_tensor *s, dt_fa
     return DT_OK;
 }
 
-dt_status dt_megatron_need_masters(const dt_checkpoint *c, dt_error *err)
-{
-    for (size_t i = 0; i < dt_stored_set_count(c->set); i++) {
-        const dt_stored_tensor *s = dt_stored_set_at(c->set, i);
-        if (strstr(s->name, "linear_qkv.weight") && !strstr(s->name, "optimizer") && s->dtype != DT_F32)
-            return dt_fail(
-                err, DT_NOT_FOUND,
-                "the weights are stored as %s (\"%s\"), and no unrounded masters by name beside them",
-                dt_dtype_name(s->dtype), s->name);
-    }
-    return DT_OK; /* f32 weights are their own masters */
-}
-
 static dt_status open_tensors(dt_checkpoint *c, bool masters, dt_error *err)
 {
     const char *prefix = find_prefix(c->set, prefixes, COUNT(prefixes));
@@ -78,8 +65,6 @@ static dt_status open_tensors(dt_checkpoint *c, bool masters, dt_error *err)
         return dt_fail(err, DT_NOT_FOUND,
                        "no tensor \"embedding.word_embeddings.weight\", with or without "
                        "\"module.\"");
-    if (masters && !master)
-        DT_PASS(dt_megatron_need_masters(c, err));
     if (c->config.padded_vocab_size <= 0)
         dt_megatron_use_vocabulary(c, find_embedding(c->set, prefix), 1);
     if (master)

@@ -143,25 +143,53 @@ static dt_status read_rank(dt_checkpoint *c, const rank_layout *l, int tensor, i
 
 /* ---- which layers lie where ---- */
 
-/* A layer of a tensor-parallel rank 0 raises its chunk's count. */
-static void count_layer(const rank_layout *l, const char *name)
+/* A tensor of a rank's model, taken apart: "mp_rank_01_002.model3.NAME". */
+typedef struct rank_tensor {
+    int64_t tensor, stage, chunk;
+    const char *name;
+} rank_tensor;
+
+/* Digits at *at, past them; 0 without any. */
+static int64_t take_number(const char **at)
 {
-    for (int stage = 0; stage < l->pipeline; stage++)
-        for (int chunk = 0; chunk < l->chunks; chunk++) {
-            char prefix[NAME_BYTES];
-            dt_megatron_layer layer;
-            rank_name(l, 0, stage, chunk, "", prefix, sizeof prefix);
-            if (!dt_starts_with(name, prefix) || !dt_megatron_split_layer(name + strlen(prefix), &layer))
-                continue;
-            for (int stack = 0; stack < STACKS; stack++) {
-                stage_layers *s = layers_at(l, stack, chunk, stage);
-                bool here =
-                    strncmp(name + strlen(prefix), stack_names[stack], (size_t)layer.stack_bytes) == 0;
-                if (here && layer.layer >= s->count)
-                    s->count = layer.layer + 1;
-            }
-            return;
-        }
+    int64_t n = 0;
+    for (; **at >= '0' && **at <= '9'; ++*at)
+        n = n < INT32_MAX ? n * 10 + (**at - '0') : n;
+    return n;
+}
+
+static bool parse_rank_name(const char *stored, rank_tensor *out)
+{
+    const char *at = stored + strlen("mp_rank_");
+    *out = (rank_tensor){0};
+    if (!dt_starts_with(stored, "mp_rank_"))
+        return false;
+    out->tensor = take_number(&at);
+    if (*at == '_') {
+        at++;
+        out->stage = take_number(&at);
+    }
+    if (!dt_starts_with(at, ".model"))
+        return false;
+    at += strlen(".model");
+    out->chunk = take_number(&at);
+    out->name = at + 1;
+    return *at == '.' && at[1];
+}
+
+/* A layer of a tensor-parallel rank 0 raises its chunk's count. */
+static void count_layer(const rank_layout *l, const char *stored)
+{
+    rank_tensor t;
+    dt_megatron_layer layer;
+    if (!parse_rank_name(stored, &t) || t.tensor || t.stage >= l->pipeline || t.chunk >= l->chunks ||
+        !dt_megatron_split_layer(t.name, &layer))
+        return;
+    for (int stack = 0; stack < STACKS; stack++) {
+        stage_layers *s = layers_at(l, stack, (int)t.chunk, (int)t.stage);
+        if (strncmp(t.name, stack_names[stack], (size_t)layer.stack_bytes) == 0 && layer.layer >= s->count)
+            s->count = layer.layer + 1;
+    }
 }
 
 /* Chunk by chunk, and in each stage by stage: the order in which layers were dealt out. */
@@ -275,17 +303,6 @@ static dt_status map_all(dt_checkpoint *c, const rank_layout *l, dt_error *err)
 
 /* ---- copies between ranks ---- */
 
-/* "mp_rank_01_000.model0.NAME" → 1 and NAME; false when it is no model tensor. */
-static bool parse_rank_name(const char *stored, int *tensor, const char **name)
-{
-    const char *model = strchr(stored, '.');
-    if (!model || strncmp(stored, "mp_rank_", 8) != 0 || strncmp(model, ".model", 6) != 0)
-        return false;
-    *tensor = atoi(stored + 8);
-    *name = strchr(model + 1, '.');
-    return *name && (++*name)[0];
-}
-
 /* A stage after the first may hold a copy, and each tensor-parallel rank one of what is not cut. */
 static dt_status find_repeated(dt_checkpoint *c, const dt_stored_tensor *s, int tensor, const char *of,
                                bool lenient, dt_fate *fate, dt_error *err)
@@ -313,18 +330,17 @@ static dt_status find_replica(dt_checkpoint *c, const dt_stored_tensor *s, dt_fa
 
 static dt_status find_fate(dt_checkpoint *c, const dt_stored_tensor *s, dt_fate *fate, dt_error *err)
 {
-    int tensor = 0;
-    const char *name = NULL;
-    if (!parse_rank_name(s->name, &tensor, &name))
+    rank_tensor t;
+    if (!parse_rank_name(s->name, &t))
         return DT_OK;
-    if (tensor > 0)
+    if (t.tensor > 0)
         DT_PASS(find_replica(c, s, fate, err));
     for (int i = 0; i < dt_megatron_names.copy_count && fate->external < 0; i++) {
         const dt_name_copy *copy = &dt_megatron_names.copy[i];
-        if (strcmp(copy->name, name) != 0)
+        if (strcmp(copy->name, t.name) != 0)
             continue;
-        DT_PASS(find_repeated(c, s, tensor, copy->of, false, fate, err));
-        if (fate->external < 0 && tensor > 0)
+        DT_PASS(find_repeated(c, s, (int)t.tensor, copy->of, false, fate, err));
+        if (fate->external < 0 && t.tensor > 0)
             DT_PASS(find_repeated(c, s, 0, copy->of, true, fate, err));
     }
     return DT_OK;
@@ -382,8 +398,6 @@ dt_status dt_megatron_legacy_open(dt_checkpoint *c, const dt_open_options *optio
     c->iteration = dt_value_is(iteration, DT_VALUE_INT) ? iteration->integer : -1;
     json_t *args = dt_megatron_arguments(dt_value_get(dt_torch_root(file), "args"));
     dt_status status = open_ranks(c, args, dt_torch_root(file), &layout, err);
-    if (status == DT_OK && options->master_weights)
-        status = dt_megatron_need_masters(c, err);
     c->config_file = dt_arena_printf(c->arena, "the arguments (\"args\") in %s", path + strlen(root) + 1);
     if (status == DT_OK)
         status = open_model(c, options, args, &layout, err);

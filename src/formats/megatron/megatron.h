@@ -25,8 +25,6 @@ dt_status dt_megatron_any_config(dt_checkpoint *checkpoint, const dt_open_option
                                  const json_t *args, dt_error *err);
 /* The padded vocabulary, where the configuration does not say: the embedding's rows times the ranks it is cut for. */
 void dt_megatron_use_vocabulary(dt_checkpoint *checkpoint, const dt_stored_tensor *embedding, int64_t ranks);
-/* Fails unless the weights are f32 and so their own masters. */
-dt_status dt_megatron_need_masters(const dt_checkpoint *checkpoint, dt_error *err);
 
 /* The folder that holds one iteration: PATH, or the one that its tracker file names. false: there is none. */
 bool dt_megatron_resolve(const char *path, char out[], size_t bytes);

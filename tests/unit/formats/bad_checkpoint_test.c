@@ -7,6 +7,7 @@
 #include "base/json.h"
 #include "formats/folders.h"
 #include "formats/safetensors/safetensors.h"
+#include "formats/torch/torch.h"
 
 #include <math.h>
 #include <signal.h>
@@ -287,6 +288,67 @@ static void bad_checkpoint__mixture_of_experts_is_refused_by_name(void **state)
     assert_refuses(path, DT_UNSUPPORTED, "mixture of experts");
 }
 
+/* ---- pytorch_model.bin in shards ---- */
+
+/* hf/llama's weights as a "shard", under an index that places each of its tensors in `file`. */
+static const char *make_shards(char out[4096], const char *folder, const char *file)
+{
+    char from[4096], path[8192], to[8192];
+    dt_stored_set *set = NULL;
+    dt_error err = {0};
+    if (!model_folder(from, "hf/llama"))
+        skip();
+    snprintf(out, 4096, "%s", folder);
+    snprintf(path, sizeof path, "%s/config.json", from);
+    assert_ok(dt_copy_file(path, in_folder(out, "config.json"), &err), err);
+    snprintf(path, sizeof path, "%s/pytorch_model.bin", from);
+    snprintf(to, sizeof to, "%s/part.bin", out);
+    assert_ok(dt_copy_file(path, to, &err), err);
+    json_t *map = json_object();
+    assert_ok(dt_stored_set_create(&set, &err), err);
+    assert_ok(dt_torch_read(set, to, "", &err), err);
+    for (size_t i = 0; i < dt_stored_set_count(set); i++)
+        json_object_set_new(map, dt_stored_set_at(set, i)->name, json_string(file));
+    dt_stored_set_destroy(set);
+    json_t *index = json_pack("{s:o}", "weight_map", map);
+    assert_ok(dt_json_save(index, in_folder(out, "pytorch_model.bin.index.json"), &err), err);
+    json_decref(index);
+    return out;
+}
+
+static void bad_checkpoint__sharded_bin_is_read(void **state)
+{
+    char path[4096], whole[4096];
+    dt_checkpoint *c = open_model(make_shards(path, *state, "part.bin"), NULL);
+    dt_checkpoint *truth = open_model(model_folder(whole, "hf/llama"), NULL);
+    int64_t n, m;
+    float *a = read_all(c, "decoder.layers.1.self_attention.linear_qkv.weight", &n);
+    float *b = read_all(truth, "decoder.layers.1.self_attention.linear_qkv.weight", &m);
+    assert_int_equal(n, m);
+    assert_memory_equal(a, b, sizeof *a * (size_t)n);
+    free(a);
+    free(b);
+    dt_checkpoint_close(c);
+    dt_checkpoint_close(truth);
+}
+
+static void bad_checkpoint__shards_stay_in_their_folder(void **state)
+{
+    char path[4096];
+    assert_refuses(make_shards(path, *state, "../part.bin"), DT_FORMAT, "which is no file name");
+    assert_refuses(make_shards(path, *state, "lost.bin"), DT_NOT_FOUND, "lost.bin");
+}
+
+static void bad_checkpoint__masters_that_are_not_there(void **state)
+{
+    const char *path = require_model("megatron/checkpoints/gpt_llama/te_nemo2");
+    dt_open_options options = {.master_weights = true};
+    dt_checkpoint *c = NULL;
+    dt_error err = {0};
+    assert_fails(dt_checkpoint_open(&c, path, &options, &err), DT_NOT_FOUND, err,
+                 "is stored as bf16 and no master");
+}
+
 /* ---- writing ---- */
 
 static void bad_checkpoint__no_class_names_the_key(void **state)
@@ -399,6 +461,10 @@ int main(void)
         cmocka_unit_test_setup_teardown(bad_checkpoint__missing_rank_is_named, make_folder, remove_folder),
         cmocka_unit_test_setup_teardown(bad_checkpoint__tracker_cannot_leave_the_folder, make_folder,
                                         remove_folder),
+        cmocka_unit_test_setup_teardown(bad_checkpoint__sharded_bin_is_read, make_folder, remove_folder),
+        cmocka_unit_test_setup_teardown(bad_checkpoint__shards_stay_in_their_folder, make_folder,
+                                        remove_folder),
+        cmocka_unit_test(bad_checkpoint__masters_that_are_not_there),
         cmocka_unit_test(bad_checkpoint__mixture_of_experts_is_refused_by_name),
         cmocka_unit_test_setup_teardown(bad_checkpoint__no_class_names_the_key, make_folder, remove_folder),
         cmocka_unit_test_setup_teardown(bad_checkpoint__cancelled_export_leaves_nothing, make_folder,
