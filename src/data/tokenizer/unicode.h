@@ -63,13 +63,15 @@ bool dt_utf8_repair(dt_text *out, const char *text, size_t bytes);
 /* dt_text_append with the common case inline. */
 static inline bool dt_put(dt_text *out, const char *data, size_t bytes)
 {
+    if (bytes == 0)
+        return !out->failed;
     if (!out->failed && bytes < out->capacity && out->bytes < out->capacity - bytes) {
         memcpy(out->data + out->bytes, data, bytes);
         out->bytes += bytes;
         out->data[out->bytes] = 0;
         return true;
     }
-    return bytes == 0 || dt_text_append(out, data, bytes);
+    return dt_text_append(out, data, bytes);
 }
 
 bool dt_is_space(uint32_t code);       /* White_Space */
