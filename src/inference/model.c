@@ -4,7 +4,8 @@
  */
 #include "inference/model.h"
 
-#include "models/build.h"
+#include "base/checked.h"
+#include "tensor/convert.h"
 
 #include <stdlib.h>
 #include <string.h>
@@ -16,10 +17,38 @@ static dt_status describe(void *user, const char *name, dt_shape *shape, dt_dtyp
     return dt_checkpoint_shape(user, name, &shape->rank, shape->dim, dtype, err);
 }
 
+/* Quantising reads rows as f32 first: a format may have to transpose or join what it stores. */
+static dt_status read_quantised(const dt_checkpoint *checkpoint, const char *name, int64_t row, int64_t rows,
+                                int64_t columns, dt_dtype dtype, void *out, dt_error *err)
+{
+    size_t count;
+    if (!dt_mul_size((size_t)rows, (size_t)columns, &count) || count > SIZE_MAX / sizeof(float))
+        return dt_fail(err, DT_LIMIT, "%lld rows of %lld are too large to read", (long long)rows,
+                       (long long)columns);
+    float *wide = malloc(count * sizeof *wide);
+    if (!wide)
+        return dt_fail_memory(err, count * sizeof *wide, "rows to quantise");
+    dt_status status = dt_checkpoint_read(checkpoint, name, row, rows, DT_F32, wide, err);
+    if (status == DT_OK)
+        status = dt_convert(dtype, out, DT_F32, wide, (int64_t)count, err);
+    free(wide);
+    return status;
+}
+
 static dt_status read_rows(void *user, const char *name, int64_t row, int64_t rows, dt_dtype dtype, void *out,
                            dt_error *err)
 {
-    return dt_checkpoint_read(user, name, row, rows, dtype, out, err);
+    dt_shape shape;
+    dt_dtype stored;
+    int64_t columns = 1;
+    if (dt_dtype_block_elements(dtype) == 1)
+        return dt_checkpoint_read(user, name, row, rows, dtype, out, err);
+    DT_PASS(dt_checkpoint_shape(user, name, &shape.rank, shape.dim, &stored, err));
+    for (int i = 1; i < shape.rank; i++)
+        columns *= shape.dim[i];
+    if (stored == dtype || columns % dt_dtype_block_elements(dtype))
+        return dt_checkpoint_read(user, name, row, rows, dtype, out, err);
+    return read_quantised(user, name, row, rows, columns, dtype, out, err);
 }
 
 static const void *direct(void *user, const char *name, dt_dtype dtype)
