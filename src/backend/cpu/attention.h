@@ -252,6 +252,9 @@ static bias_rows bias_rows_of(const dt_op *op, const float *room)
         return b;
     int64_t far = op->attr.attention.spec.bias_max_distance, keys = most_keys(op);
     int64_t rows = capacity(op->input[DT_ATTENTION_Q], 0), span = keys > rows ? keys : rows;
+    int64_t buckets = capacity(op->input[DT_ATTENTION_BIAS_TABLE], 0);
+    far = far > buckets ? far
+                        : buckets; /* the first half of the buckets are single distances, whatever the most */
     b.reach = far < span ? least(far + far / 64 + 2, span) : span; /* f32 logarithms may reach the end late */
     b.length = 2 * b.reach + 33;
     b.row = room;

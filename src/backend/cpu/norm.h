@@ -5,7 +5,7 @@
  *   layer_norm: y = (x - m) * r * (w + add) + b,  r = 1 / sqrt(mean (x - m)^2 + eps)
  *
  * Numbers   sums over a row in f32 on 16 lanes, then one tree (vec.h); the mean and r in f64, rounded once. The
- *           variance is taken from the differences: mean x^2 - m^2 loses digits where |m| is large.
+ *           variance is taken from differences to a first mean: mean x^2 - m^2 loses digits where |m| is large.
  * Work      a row at a time, threads share rows; dw shares columns, each summed over ascending rows.
  */
 #ifndef DT_CPU_NORM_H
@@ -22,36 +22,56 @@ typedef struct norm_call {
     float add; /* 1 when zero_centered */
 } norm_call;
 
-/* What a row is shifted and scaled by. */
+/* What a row is shifted and scaled by. The mean in two parts: its rounding to f32 would be seen where a row's values
+ * are nearly equal. */
 typedef struct norm_stats {
-    float mean, r;
+    float mean, rest, r;
 } norm_stats;
 
-/* sum of (x - mean)^2, or of x when `plain`; the last vector's missing lanes count as nothing. */
-static INLINE double row_sum(const float *x, int64_t n, float mean, const bool plain)
+static INLINE vf centred(norm_stats s, vf x)
 {
-    vf sum = v_set(0.0f), shift = v_set(mean);
+    return v_sub(v_sub(x, v_set(s.mean)), v_set(s.rest));
+}
+
+/* Sums of d and d^2 with d = x - shift; the last vector's missing lanes count as nothing. */
+static void row_sums(const float *x, int64_t n, float shift, double *sum, double *squares)
+{
+    vf total = v_set(0.0f), square = total;
     int64_t whole = n / 16 * 16;
     for (int64_t i = 0; i < whole; i += 16) {
-        vf d = v_sub(v_load(x + i), shift);
-        sum = plain ? v_add(sum, d) : v_fma(d, d, sum);
+        vf d = v_sub(v_load(x + i), v_set(shift));
+        total = v_add(total, d);
+        square = v_fma(d, d, square);
     }
     if (whole < n) {
-        vf d = v_select(v_between(0, n - whole), v_sub(v_load_n(x + whole, n - whole), shift), v_set(0.0f));
-        sum = plain ? v_add(sum, d) : v_fma(d, d, sum);
+        vf d = v_sub(v_load_n(x + whole, n - whole), v_set(shift));
+        d = v_select(v_between(0, n - whole), d, v_set(0.0f));
+        total = v_add(total, d);
+        square = v_fma(d, d, square);
     }
-    return (double)v_sum(sum);
+    *sum = (double)v_sum(total);
+    *squares = (double)v_sum(square);
 }
 
 static norm_stats norm_stats_of(bool rms, double eps, const float *x, int64_t n)
 {
-    float mean = rms ? 0.0f : (float)(row_sum(x, n, 0.0f, true) / (double)n);
-    return (norm_stats){mean, (float)(1.0 / sqrt(row_sum(x, n, mean, false) / (double)n + eps))};
+    double sum, squares;
+    norm_stats s = {0};
+    row_sums(x, n, 0.0f, &sum, &squares);
+    if (!rms) {
+        s.mean = (float)(sum / (double)n);
+        row_sums(x, n, s.mean, &sum, &squares);
+        double rest = sum / (double)n;
+        s.rest = (float)rest;
+        squares -= rest * rest * (double)n;
+    }
+    s.r = (float)(1.0 / sqrt(squares / (double)n + eps));
+    return s;
 }
 
 static INLINE vf norm_lanes(const norm_call *c, norm_stats s, vf x, int64_t i, int64_t n)
 {
-    vf y = v_mul(v_sub(x, v_set(s.mean)), v_set(s.r));
+    vf y = v_mul(centred(s, x), v_set(s.r));
     y = v_mul(y, v_add(v_load_n(c->weight + i, n), v_set(c->add)));
     return c->bias == NULL ? y : v_add(y, v_load_n(c->bias + i, n));
 }
@@ -93,11 +113,11 @@ static void layer_norm(const dt_kernel_call *call, int thread, int threads)
 static void norm_dx_row(const norm_call *c, const float *x, const float *dy, int64_t n, float *dx)
 {
     norm_stats s = norm_stats_of(c->rms, c->eps, x, n);
-    vf sum_g = v_set(0.0f), sum_gz = sum_g, mean = v_set(s.mean), r = v_set(s.r), add = v_set(c->add);
+    vf sum_g = v_set(0.0f), sum_gz = sum_g, r = v_set(s.r), add = v_set(c->add);
     for (int64_t i = 0; i < n; i += 16) {
         int64_t count = n - i < 16 ? n - i : 16; /* past the end dy, and so g, is 0 */
         vf g = v_mul(v_load_n(dy + i, count), v_add(v_load_n(c->weight + i, count), add));
-        vf z = v_mul(v_sub(v_load_n(x + i, count), mean), r);
+        vf z = v_mul(centred(s, v_load_n(x + i, count)), r);
         sum_g = v_add(sum_g, g);
         sum_gz = v_fma(g, z, sum_gz);
     }
@@ -106,7 +126,7 @@ static void norm_dx_row(const norm_call *c, const float *x, const float *dy, int
     for (int64_t i = 0; i < n; i += 16) {
         int64_t count = n - i < 16 ? n - i : 16;
         vf g = v_mul(v_load_n(dy + i, count), v_add(v_load_n(c->weight + i, count), add));
-        vf z = v_mul(v_sub(v_load_n(x + i, count), mean), r);
+        vf z = v_mul(centred(s, v_load_n(x + i, count)), r);
         v_store_n(dx + i, v_mul(r, v_sub(v_sub(g, mean_g), v_mul(z, mean_gz))), count);
     }
 }
@@ -148,7 +168,7 @@ static void norm_dw(const dt_kernel_call *call, bool rms, int thread, int thread
         int64_t count = end - i < 16 ? end - i : 16;
         vf sum = v_set(0.0f);
         for (int64_t t = 0; t < rows; t++) {
-            vf z = v_sub(v_load_n((const float *)x->data + t * n + i, count), v_set(stats[t].mean));
+            vf z = centred(stats[t], v_load_n((const float *)x->data + t * n + i, count));
             z = v_mul(z, v_set(stats[t].r));
             sum = v_fma(v_load_n((const float *)call->input[1].data + t * n + i, count), z, sum);
         }

@@ -3,3 +3,7 @@ dt_test(backend/executor_test SOURCES backend/op_rig.c LABELS threads WRAP mallo
 dt_test(backend/reference_ops_test SOURCES backend/op_rig.c)
 dt_test(backend/row_wise_test SOURCES backend/op_rig.c LABELS threads)
 dt_test(backend/attention_test SOURCES backend/op_rig.c LABELS threads)
+dt_test(backend/gradients_test SOURCES backend/op_rig.c backend/graph_f64.c LABELS threads)
+dt_test(backend/cpu_ops_test SOURCES backend/op_rig.c backend/cpu_rig.c LABELS threads)
+dt_test(backend/cpu_attention_test SOURCES backend/op_rig.c backend/cpu_rig.c LABELS threads)
+dt_test(backend/cpu_bits_test SOURCES backend/op_rig.c backend/cpu_rig.c LABELS threads)
