@@ -132,6 +132,33 @@ static dt_status sort_index(reader *r)
     return DT_OK;
 }
 
+static int by_range(const void *a, const void *b)
+{
+    const item *x = *(const item *const *)a, *y = *(const item *const *)b;
+    int order = strcmp(x->file, y->file);
+    return order ? order : (x->offset > y->offset) - (x->offset < y->offset);
+}
+
+/* No byte belongs to two parts: .metadata has no checksum, and one wrong digit in it would give a tensor another's. */
+static dt_status check_ranges(reader *r)
+{
+    const item **order = DT_NEW_ARRAY(r->scratch, const item *, r->item_count + 1);
+    if (!order)
+        return dt_fail_memory(r->err, r->item_count * sizeof *order, "the checkpoint's index");
+    for (size_t i = 0; i < r->item_count; i++)
+        order[i] = &r->item[i];
+    qsort(order, r->item_count, sizeof *order, by_range);
+    for (size_t i = 1; i < r->item_count; i++) {
+        const item *x = order[i - 1], *y = order[i];
+        if (strcmp(x->file, y->file) == 0 && y->offset - x->offset < x->bytes)
+            return dt_fail(
+                r->err, DT_FORMAT,
+                "storage_data places parts of \"%s\" and \"%s\" in the same bytes of %s (at %" PRIu64 ")",
+                x->key, y->key, x->file, y->offset);
+    }
+    return DT_OK;
+}
+
 static dt_status read_index(reader *r, const dt_value *storage_data)
 {
     if (!dt_value_is(storage_data, DT_VALUE_DICT))
@@ -144,7 +171,8 @@ static dt_status read_index(reader *r, const dt_value *storage_data)
         DT_PASS(read_place(r, storage_data->list.item[2 * i], &r->item[i]));
         DT_PASS(read_info(r, storage_data->list.item[2 * i + 1], &r->item[i]));
     }
-    return sort_index(r);
+    DT_PASS(sort_index(r));
+    return check_ranges(r);
 }
 
 static const item *find_item(const reader *r, const char *key, int rank, const int64_t *at)

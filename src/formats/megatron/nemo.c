@@ -50,11 +50,11 @@ typedef struct yaml_reader {
 static dt_status place_value(yaml_reader *r, json_t *value, dt_error *err)
 {
     int failed = value == NULL;
-    if (r->depth == 0) {
-        if (r->root)
-            json_decref(value);
-        else
-            r->root = value;
+    if (r->depth == 0 && r->root) {
+        json_decref(value);
+        return dt_fail(err, DT_FORMAT, "more than one document");
+    } else if (r->depth == 0) {
+        r->root = value;
     } else if (json_is_array(r->open[r->depth - 1])) {
         failed |= json_array_append_new(r->open[r->depth - 1], value);
     } else {
@@ -117,6 +117,8 @@ dt_status dt_nemo_parse(json_t **out, const char *text, size_t bytes, dt_error *
     *out = NULL;
     if (!yaml_parser_initialize(&r.parser))
         return dt_fail_memory(err, bytes, "a YAML parser");
+    if (!bytes)
+        text = ""; /* an empty map has no address, which libyaml would answer by aborting */
     yaml_parser_set_input_string(&r.parser, (const unsigned char *)text, bytes);
     while (status == DT_OK && !done) {
         yaml_event_t event;

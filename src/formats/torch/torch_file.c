@@ -62,6 +62,7 @@ static dt_status read_zip(dt_torch_file *file, const uint8_t *data, size_t bytes
     if (find_entry(file, file->arena, "constants.pkl"))
         return dt_fail(err, DT_UNSUPPORTED, "a TorchScript archive: save the state_dict instead");
     DT_PASS(read_byte_order(file, err));
+    DT_PASS(dt_zip_check(pickle, err)); /* small, and one flipped bit in it can move a tensor */
     DT_TRY(dt_pickle_read_whole(&file->pickle, file->arena, pickle->data, pickle->bytes, err), err,
            "while reading %sdata.pkl", file->top);
     return DT_OK;

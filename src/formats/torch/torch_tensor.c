@@ -131,6 +131,32 @@ static bool is_lazy(const dt_pickle_object *call)
                                        (dt_value_is(conj, DT_VALUE_BOOL) && conj->truth));
 }
 
+/*
+ * Do different indices reach one element, other than by a stride of 0? Such a view can be computed with, but is no
+ * weight that anybody trained: one wrong digit in a stride makes one. Axes are taken from the smallest stride on; each
+ * must step over all that those before it reach.
+ */
+static bool shares_elements(const int64_t *dim, const int64_t *stride, int rank)
+{
+    int64_t reached = 0, last = 0;
+    for (int step = 0; step < rank; step++) {
+        int next = -1;
+        for (int axis = 0; axis < rank; axis++)
+            if (dim[axis] > 1 && stride[axis] > last && (next < 0 || stride[axis] < stride[next]))
+                next = axis;
+        if (next < 0)
+            return false;
+        if (stride[next] <= reached)
+            return true;
+        last = stride[next];
+        reached += (dim[next] - 1) * stride[next]; /* reach_of has shown that this does not overflow */
+        for (int axis = 0; axis < rank; axis++)
+            if (axis != next && dim[axis] > 1 && stride[axis] == last)
+                return true;
+    }
+    return false;
+}
+
 static const char *what_lacks(const dt_torch_file *file, const dt_pickle_object *call,
                               const dt_pickle_global *type, int rank)
 {
@@ -183,6 +209,8 @@ static dt_status read_tensor(const dt_torch_file *file, const dt_pickle_object *
     box->data = reach ? file->map->data + box->file_offset : NULL;
     tensor->box = box;
     tensor->box_count = 1;
+    if (reach && shares_elements(dim, stride, rank))
+        tensor->unsupported = "its strides make elements share storage";
     return DT_OK;
 }
 

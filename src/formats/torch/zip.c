@@ -26,7 +26,7 @@ enum {
 };
 
 static const uint8_t LOCAL[4] = "PK\3\4", CENTRAL[4] = "PK\1\2", END[4] = "PK\5\6", END64[4] = "PK\6\6",
-                     LOCATOR[4] = "PK\6\7";
+                     LOCATOR[4] = "PK\6\7", DESCRIPTOR[4] = "PK\7\10";
 
 typedef struct archive {
     const uint8_t *data;
@@ -45,10 +45,13 @@ typedef struct record {
     unsigned flags, method;
 } record;
 
-/* A local header's extent, for the overlap check. */
+/* From an entry's local header to the end of its data: what may follow is the next one, or a data descriptor. */
 typedef struct extent {
     size_t begin, end;
     const char *name;
+    uint64_t bytes;
+    uint32_t crc;
+    bool described;
 } extent;
 
 static uint64_t load(const uint8_t *p, int bytes)
@@ -254,7 +257,12 @@ static dt_status read_local(const archive *a, const record *r, dt_zip_entry *ent
                        "entry \"%s\": bytes [%" PRIu64 ", +%" PRIu64 ") lie outside the archive", r->name,
                        start, r->bytes);
     *entry = (dt_zip_entry){r->name, a->data + start, (size_t)r->bytes, r->crc, (size_t)start};
-    *e = (extent){(size_t)r->offset, (size_t)(start + r->bytes), r->name};
+    *e = (extent){(size_t)r->offset,
+                  (size_t)(start + r->bytes),
+                  r->name,
+                  r->bytes,
+                  r->crc,
+                  (r->flags & FLAG_SIZES_FOLLOW) != 0};
     return DT_OK;
 }
 
@@ -269,13 +277,41 @@ static int by_name(const void *a, const void *b)
     return strcmp(((const dt_zip_entry *)a)->name, ((const dt_zip_entry *)b)->name);
 }
 
-static dt_status check_entries(dt_zip_entry *entry, extent *e, size_t count, dt_error *err)
+/* The data descriptor that may stand in `gap` bytes: a signature or none, the CRC, both sizes in 4 or 8 bytes. */
+static bool is_descriptor(const uint8_t *p, size_t gap, const extent *e)
 {
+    bool signs = gap == 16 || gap == 24, wide = gap >= 20;
+    if (!e->described || (gap != 12 && gap != 20 && !signs) || (signs && memcmp(p, DESCRIPTOR, 4) != 0))
+        return false;
+    p += signs ? 4 : 0;
+    return load(p, 4) == e->crc && load(p + 4, wide ? 8 : 4) == e->bytes &&
+           load(p + (wide ? 12 : 8), wide ? 8 : 4) == e->bytes;
+}
+
+/*
+ * The entries fill the archive up to its directory. Padding goes into extra fields, so a hole means that a length is
+ * wrong, which would shift the data, or that something is hidden.
+ */
+static dt_status check_cover(const archive *a, extent *e, size_t count, dt_error *err)
+{
+    size_t end = 0;
     qsort(e, count, sizeof *e, by_begin);
+    for (size_t i = 0; i <= count; i++) {
+        size_t begin = i < count ? e[i].begin : (size_t)a->directory;
+        if (begin < end)
+            return dt_fail(err, DT_FORMAT, "entries \"%s\" and \"%s\" overlap", e[i - 1].name, e[i].name);
+        if (begin > end && (i == 0 || !is_descriptor(a->data + end, begin - end, &e[i - 1])))
+            return dt_fail(err, DT_FORMAT, "bytes [%zu, %zu), after %s%s%s, belong to no entry", end, begin,
+                           i ? "entry \"" : "the start", i ? e[i - 1].name : "", i ? "\"" : "");
+        end = i < count ? e[i].end : end;
+    }
+    return DT_OK;
+}
+
+static dt_status check_names(dt_zip_entry *entry, size_t count, dt_error *err)
+{
     qsort(entry, count, sizeof *entry, by_name);
     for (size_t i = 1; i < count; i++) {
-        if (e[i].begin < e[i - 1].end)
-            return dt_fail(err, DT_FORMAT, "entries \"%s\" and \"%s\" overlap", e[i - 1].name, e[i].name);
         if (strcmp(entry[i - 1].name, entry[i].name) == 0)
             return dt_fail(err, DT_FORMAT, "two entries are named \"%s\"", entry[i].name);
     }
@@ -305,7 +341,8 @@ dt_status dt_zip_read(dt_zip *zip, dt_arena *arena, const uint8_t *data, size_t 
     }
     if (left)
         return dt_fail(err, DT_FORMAT, "%zu bytes follow the last entry of the central directory", left);
-    DT_PASS(check_entries(entry, extents, count, err));
+    DT_PASS(check_names(entry, count, err));
+    DT_PASS(check_cover(&a, extents, count, err));
     *zip = (dt_zip){entry, count};
     return DT_OK;
 }
@@ -324,6 +361,8 @@ static const uint32_t CRC_NIBBLE[16] = {
 dt_status dt_zip_check(const dt_zip_entry *entry, dt_error *err)
 {
     uint32_t crc = UINT32_MAX;
+    if (entry->crc == 0) /* torch.serialization.set_crc32_options(False) writes zeros */
+        return DT_OK;
     for (size_t i = 0; i < entry->bytes; i++) {
         crc ^= entry->data[i];
         crc = crc >> 4 ^ CRC_NIBBLE[crc & 15];

@@ -66,7 +66,8 @@ typedef struct fake_tensor {
     int64_t size[8], stride[8];
 } fake_tensor;
 
-static inline void pk_storage(dt_text *t, const fake_tensor *f)
+/* `end`: "tQ", or "NtQ" as before zip, when the id had a sixth part */
+static inline void pk_storage(dt_text *t, const fake_tensor *f, const char *end)
 {
     pk(t, "(");
     pk_string(t, "storage");
@@ -74,20 +75,25 @@ static inline void pk_storage(dt_text *t, const fake_tensor *f)
     pk_string(t, f->key);
     pk_string(t, "cpu");
     pk_int(t, f->elements);
-    pk(t, "tQ");
+    dt_text_put(t, end);
 }
 
-static inline void pk_tensor(dt_text *t, const fake_tensor *f)
+static inline void pk_tensor_as(dt_text *t, const fake_tensor *f, const char *end)
 {
     pk_global(t, "torch._utils", "_rebuild_tensor_v2");
     pk(t, "(");
-    pk_storage(t, f);
+    pk_storage(t, f, end);
     pk_int(t, f->offset);
     pk_sizes(t, f->rank, f->size);
     pk_sizes(t, f->rank, f->stride);
     pk(t, "\x89");
     pk_global(t, "collections", "OrderedDict");
     pk(t, ")RtR");
+}
+
+static inline void pk_tensor(dt_text *t, const fake_tensor *f)
+{
+    pk_tensor_as(t, f, "tQ");
 }
 
 /* ---- zip archives ---- */
