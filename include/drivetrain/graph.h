@@ -78,6 +78,8 @@ typedef struct dt_param_spec {
     dt_split split;
     dt_init init;
     bool decay; /**< weight decay applies */
+    int64_t
+        experts; /**< 0, or dim 0 is this many equal blocks, one an expert, and `split` cuts each of them */
 } dt_param_spec;
 
 /** The parameter of that name; the same name again returns the same tensor (specs must agree). */
@@ -88,7 +90,8 @@ dt_tensor *dt_graph_param(dt_graph *graph, const dt_param_spec *spec);
 #if defined(__GNUC__)
 __attribute__((format(printf, 3, 4)))
 #endif
-dt_tensor *dt_point(dt_graph *graph, dt_tensor *tensor, const char *format, ...);
+dt_tensor *
+dt_point(dt_graph *graph, dt_tensor *tensor, const char *format, ...);
 
 /** Fusions that a backend may apply to ops built from now on; DT_FUSE_NONE is the readable truth. */
 typedef enum dt_fuse {

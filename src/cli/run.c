@@ -149,7 +149,8 @@ static bool generate_options_of(const command_line *line, dt_generate_options *o
         o->early_stopping = strcmp(early, "true") == 0 ? 1 : strcmp(early, "never") == 0 ? 2 : 0;
     if (early && !o->early_stopping && strcmp(early, "false") != 0)
         return usage_error(line, "--early-stopping \"%s\": expected false, true or never", early), false;
-    if (o->max_tokens < -1 || o->temperature < 0 || o->top_k < 0 || o->beams < 1 || o->repetition_penalty <= 0)
+    if (o->max_tokens < -1 || o->temperature < 0 || o->top_k < 0 || o->beams < 1 ||
+        o->repetition_penalty <= 0)
         return usage_error(line,
                            "--max-tokens, --temperature and --top-k are not negative, --beams at least 1, "
                            "--repetition-penalty above 0"),

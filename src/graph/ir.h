@@ -37,8 +37,9 @@ struct dt_tensor {
     dt_op *producer;           /* VALUE only */
     const dt_param_spec *spec; /* PARAM only */
     const float *constant;     /* CONSTANT only */
-    bool keep;                 /* keeps its memory to the end of the run although ops read it (a gradient asked for) */
-    bool multiplied;           /* PARAM: a product reads it too; set by a backend's fusion pass, for its choice of form */
+    bool keep; /* keeps its memory to the end of the run although ops read it (a gradient asked for) */
+    bool
+        multiplied; /* PARAM: a product reads it too; set by a backend's fusion pass, for its choice of form */
 };
 
 typedef enum dt_op_kind {
@@ -125,7 +126,7 @@ struct dt_op {
     dt_phase phase;
     unsigned fuse; /* dt_fuse bits that its layer spec permitted */
     int input_count, output_count;
-    dt_tensor *input[DT_OP_MAX_INPUTS]; /* NULL = absent */
+    dt_tensor *input[DT_OP_MAX_INPUTS];   /* NULL = absent */
     dt_tensor *output[DT_OP_MAX_OUTPUTS]; /* NULL = not wanted */
     dt_attributes attr;
 };
@@ -151,7 +152,7 @@ struct dt_graph {
     dt_phase phase; /* given to new ops */
     unsigned permit;
     bool finished;
-    dt_error error; /* sticky: status != DT_OK once poisoned */
+    dt_error error;            /* sticky: status != DT_OK once poisoned */
     dt_tensor harmless_tensor; /* what builders return then; never in `tensor` */
     dt_axis harmless_axis;
 };
@@ -170,7 +171,8 @@ typedef struct dt_signature {
 typedef struct dt_op_info {
     const char *name;
     int min_inputs, max_inputs; /* the first min_inputs must be present */
-    dt_status (*shape)(const dt_op *op, dt_signature *out, dt_error *err); /* checks the inputs, infers the outputs */
+    dt_status (*shape)(const dt_op *op, dt_signature *out,
+                       dt_error *err); /* checks the inputs, infers the outputs */
     /* Appends the ops for dx[i] of every input i with want[i]; dy[j] is NULL where output j has no influence.
      * NULL = not differentiable. Errors stick to the graph. */
     void (*gradient)(dt_graph *g, const dt_op *op, dt_tensor *const *dy, const bool *want, dt_tensor **dx);

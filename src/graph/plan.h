@@ -23,7 +23,7 @@ typedef struct dt_plan {
     struct {
         dt_place place;
         size_t offset; /* multiple of 64 */
-    } *tensor;         /* by tensor id */
+    } * tensor;        /* by tensor id */
     size_t *scratch;   /* by op id: offset in the arena */
 } dt_plan;
 

@@ -16,10 +16,10 @@
 
 static const char *const documents[] = {
     "{" ADDED "\"pre_tokenizer\": {\"type\": \"ByteLevel\"}, \"decoder\": {\"type\": \"ByteLevel\"}, "
-              "\"model\": {\"type\": "
+    "\"model\": {\"type\": "
     "\"BPE\", \"unk_token\": \"<unk>\", \"fuse_unk\": true, \"vocab\": " VOCAB ", " MERGES "}}",
     "{" ADDED "\"normalizer\": {\"type\": \"Sequence\", \"normalizers\": [{\"type\": \"NFKC\"}, {\"type\": "
-              "\"Prepend\", "
+    "\"Prepend\", "
     "\"prepend\": \"\\u2581\"}, {\"type\": \"Replace\", \"pattern\": {\"String\": \" \"}, \"content\": "
     "\"\\u2581\"}]}, "
     "\"decoder\": {\"type\": \"Sequence\", \"decoders\": [{\"type\": \"ByteFallback\"}, {\"type\": "
@@ -32,7 +32,7 @@ static const char *const documents[] = {
     "\"decoder\": {\"type\": \"WordPiece\"}, \"model\": {\"type\": \"WordPiece\", \"unk_token\": \"<unk>\", "
     "\"vocab\": " VOCAB "}}",
     "{" ADDED "\"pre_tokenizer\": {\"type\": \"Sequence\", \"pretokenizers\": [{\"type\": "
-              "\"UnicodeScripts\"}, {\"type\": "
+    "\"UnicodeScripts\"}, {\"type\": "
     "\"Metaspace\", \"replacement\": \"\\u2581\", \"prepend_scheme\": \"first\"}]}, \"decoder\": {\"type\": "
     "\"Metaspace\", "
     "\"replacement\": \"\\u2581\"}, \"model\": {\"type\": \"Unigram\", \"unk_id\": 0, \"vocab\": "
