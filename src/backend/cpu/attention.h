@@ -124,16 +124,29 @@ static void kv_store(const dt_kernel_call *call, int thread, int threads)
 
 /* ---- tiles: R lines against a block ---- */
 
-/* s[r][j] = sum over d of x[d][r] * keys[j][d], for the first `positions` of the block, in whole vectors. */
-static INLINE void score_tile(const dt_dtype type, const float *x, const void *keys, int64_t D,
-                              int64_t positions, float *s, const int R)
+/* While a block is read the next bytes wanted (its values; then the next block's keys) are asked for, as many as are
+ * read. Each of these streams is short, so the hardware does not see where it goes. NULL = they are near already. */
+static INLINE const char *fetch(const char *ahead, const int64_t bytes)
 {
-    for (int64_t first = 0; first * 16 < positions; first += ATTEND_PANELS) {
+    if (ahead == NULL)
+        return NULL;
+    for (int64_t i = 0; i < bytes; i += 64)
+        __builtin_prefetch(ahead + i, 0, 3);
+    return ahead + bytes;
+}
+
+/* s[r][j] = sum over d of x[d][r] * keys[j][d] for all positions of a block. */
+static INLINE void score_tile(const dt_dtype type, const float *x, const void *keys, int64_t D,
+                              const char *ahead, float *s, const int R)
+{
+    const int64_t step = (int64_t)element_bytes(type) * 16 * ATTEND_PANELS;
+    for (int64_t first = 0; first < KEY_PANELS; first += ATTEND_PANELS) {
         vf sum[ATTEND_ROWS][ATTEND_PANELS], key[ATTEND_PANELS];
         UNROLL for (int r = 0; r < R; r++) UNROLL for (int p = 0; p < ATTEND_PANELS; p++) sum[r][p] =
             v_set(0.0f);
         const float *line = x;
         for (int64_t d = 0; d < D; d++, line += R) {
+            ahead = fetch(ahead, step);
             UNROLL for (int p = 0; p < ATTEND_PANELS; p++) key[p] =
                 load_as(type, keys, ((first + p) * D + d) * 16);
             UNROLL for (int r = 0; r < R; r++)
@@ -151,7 +164,16 @@ static INLINE void score_tile(const dt_dtype type, const float *x, const void *k
 typedef struct values {
     const void *p;
     int64_t stride;
+    const char *ahead; /* for fetch */
 } values;
+
+/* Columns from `d` on, and the part of what is fetched that goes with them. */
+static INLINE values values_from(const dt_dtype type, values v, int64_t d)
+{
+    size_t step = element_bytes(type) * (size_t)d;
+    return (values){(const char *)v.p + step, v.stride,
+                    v.ahead == NULL ? NULL : v.ahead + step * DT_KV_BLOCK};
+}
 
 static INLINE void value_columns(const dt_dtype type, const float *s, int64_t s_stride, values v,
                                  int64_t from, int64_t to, float *out, int64_t out_stride, const int R,
@@ -161,6 +183,7 @@ static INLINE void value_columns(const dt_dtype type, const float *s, int64_t s_
     UNROLL for (int r = 0; r < R; r++) UNROLL for (int p = 0; p < P; p++) sum[r][p] =
         v_load(out + r * out_stride + p * 16);
     for (int64_t j = from; j < to; j++) {
+        v.ahead = fetch(v.ahead, (int64_t)element_bytes(type) * 16 * P);
         UNROLL for (int p = 0; p < P; p++) value[p] =
             n == 16 ? load_as(type, v.p, j * v.stride + p * 16) : load_as_n(type, v.p, j * v.stride, n);
         UNROLL for (int r = 0; r < R; r++)
@@ -178,29 +201,23 @@ static INLINE void value_tile(const dt_dtype type, const float *s, int64_t s_str
                               int64_t from, int64_t to, float *out, int64_t out_stride, const int R)
 {
     int64_t d = 0;
-    size_t step = element_bytes(type);
-    for (; d + 16 * ATTEND_PANELS <= D; d += 16 * ATTEND_PANELS) {
-        values rest = {(const char *)v.p + (size_t)d * step, v.stride};
-        value_columns(type, s, s_stride, rest, from, to, out + d, out_stride, R, ATTEND_PANELS, 16);
-    }
-    for (; d + 16 <= D; d += 16) {
-        values rest = {(const char *)v.p + (size_t)d * step, v.stride};
-        value_columns(type, s, s_stride, rest, from, to, out + d, out_stride, R, 1, 16);
-    }
-    if (d < D) {
-        values rest = {(const char *)v.p + (size_t)d * step, v.stride};
-        value_columns(type, s, s_stride, rest, from, to, out + d, out_stride, R, 1, D - d);
-    }
+    for (; d + 16 * ATTEND_PANELS <= D; d += 16 * ATTEND_PANELS)
+        value_columns(type, s, s_stride, values_from(type, v, d), from, to, out + d, out_stride, R,
+                      ATTEND_PANELS, 16);
+    for (; d + 16 <= D; d += 16)
+        value_columns(type, s, s_stride, values_from(type, v, d), from, to, out + d, out_stride, R, 1, 16);
+    if (d < D)
+        value_columns(type, s, s_stride, values_from(type, v, d), from, to, out + d, out_stride, R, 1, D - d);
 }
 
-typedef void score_function(const float *x, const void *keys, int64_t D, int64_t positions, float *s);
+typedef void score_function(const float *x, const void *keys, int64_t D, const char *ahead, float *s);
 typedef void value_function(const float *s, int64_t s_stride, values v, int64_t D, int64_t from, int64_t to,
                             float *out, int64_t out_stride);
 
 #define DEFINE_ATTEND(R, name, type)                                                                         \
-    static void score_##name##_##R(const float *x, const void *keys, int64_t D, int64_t positions, float *s) \
+    static void score_##name##_##R(const float *x, const void *keys, int64_t D, const char *ahead, float *s) \
     {                                                                                                        \
-        score_tile(type, x, keys, D, positions, s, R);                                                       \
+        score_tile(type, x, keys, D, ahead, s, R);                                                           \
     }                                                                                                        \
     static void value_##name##_##R(const float *s, int64_t s_stride, values v, int64_t D, int64_t from,      \
                                    int64_t to, float *out, int64_t out_stride)                               \
@@ -370,10 +387,11 @@ static values values_of(const attend *a, const sequence *s, int64_t block, int64
 {
     if (a->packed != NULL)
         return (values){row_of(&a->call->input[DT_ATTENTION_V], s->key + block * DT_KV_BLOCK) + group * a->D,
-                        a->spec->groups * a->D};
+                        a->spec->groups * a->D, NULL};
     size_t at = (size_t)((s->blocks[block] * a->spec->groups + group) * block_elements(a));
-    return (values){
-        (const char *)a->call->input[DT_ATTENTION_V_CACHE].data + at * element_bytes(a->type->dtype), a->D};
+    return (values){(const char *)a->call->input[DT_ATTENTION_V_CACHE].data +
+                        at * element_bytes(a->type->dtype),
+                    a->D, NULL};
 }
 
 /* Lay out rows of k (or of v) in blocks, as a cache lays out keys. */
@@ -526,8 +544,15 @@ static void soften(const attend *a, const stretch *l, int64_t line, int64_t key,
                 v_mul(v_load(l->out + line * a->padded + d), v_set(shrink[0])));
 }
 
-/* R lines from `first` against block `block`, keys from `key`. */
-static void attend_tile(const attend *a, const stretch *l, int64_t first, int64_t R, int64_t block)
+/* Few lines read a cache as fast as memory gives it; many find it near after the first tile. */
+static bool streams(const attend *a, const stretch *l)
+{
+    return a->packed == NULL && l->lines <= 2 * ATTEND_ROWS;
+}
+
+/* R lines from `first` against block `block` of those up to `last`. */
+static void attend_tile(const attend *a, const stretch *l, int64_t first, int64_t R, int64_t block,
+                        int64_t last)
 {
     _Alignas(64) float s[ATTEND_ROWS * DT_KV_BLOCK];
     int64_t key = block * DT_KV_BLOCK, from = DT_KV_BLOCK, to = 0;
@@ -543,14 +568,17 @@ static void attend_tile(const attend *a, const stretch *l, int64_t first, int64_
     }
     if (from >= to)
         return;
-    a->type->score[R](l->x + first * a->D, keys_of(a, l->s, block, l->group), a->D, DT_KV_BLOCK, s);
+    values v = values_of(a, l->s, block, l->group);
+    bool far = streams(a, l) && first == 0;
+    if (far && block < last)
+        v.ahead = keys_of(a, l->s, block + 1, l->group);
+    a->type->score[R](l->x + first * a->D, keys_of(a, l->s, block, l->group), a->D, far ? v.p : NULL, s);
     for (int64_t r = 0; r < R; r++)
         if (seen[r].first < key + DT_KV_BLOCK && seen[r].last > key && seen[r].first < seen[r].last)
             soften(a, l, first + r, key, seen[r], s + r * DT_KV_BLOCK);
         else
             memset(s + r * DT_KV_BLOCK, 0, DT_KV_BLOCK * sizeof *s);
-    a->type->value[R](s, DT_KV_BLOCK, values_of(a, l->s, block, l->group), a->D, from, to,
-                      l->out + first * a->padded, a->padded);
+    a->type->value[R](s, DT_KV_BLOCK, v, a->D, from, to, l->out + first * a->padded, a->padded);
 }
 
 static void end_lines(const attend *a, const stretch *l)
@@ -571,10 +599,11 @@ static void attend_stretch(const attend *a, const stretch *l)
     span front = line_span(a, l, 0), back = line_span(a, l, l->lines - 1); /* spans move on with positions */
     tiling tiles = tiles_of(l);
     begin_lines(a, l);
-    for (int64_t block = front.first / DT_KV_BLOCK; block * DT_KV_BLOCK < back.last; block++)
+    int64_t last = (back.last - 1) / DT_KV_BLOCK;
+    for (int64_t block = front.first / DT_KV_BLOCK; block <= last; block++)
         for (int64_t tile_index = 0; tile_index < tiles.count; tile_index++) {
             int64_t first = block_begin(tiles, tile_index);
-            attend_tile(a, l, first, block_begin(tiles, tile_index + 1) - first, block);
+            attend_tile(a, l, first, block_begin(tiles, tile_index + 1) - first, block, last);
         }
     end_lines(a, l);
 }

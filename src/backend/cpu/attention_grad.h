@@ -75,7 +75,7 @@ static void dot_blocks(const grad_call *c, const float *packed, const float *x, 
     _Alignas(64) float s[ATTEND_ROWS * DT_KV_BLOCK];
     for (int64_t block = from / DT_KV_BLOCK; block * DT_KV_BLOCK < to; block++) {
         int64_t at = (packed_block(c->l.s) + block) * a->spec->groups + c->l.group;
-        attend_f32.score[R](x, packed + at * block_elements(a), a->D, DT_KV_BLOCK, s);
+        attend_f32.score[R](x, packed + at * block_elements(a), a->D, NULL, s);
         for (int64_t r = 0; r < R; r++)
             memcpy(out + r * c->n.keys + block * DT_KV_BLOCK, s + r * DT_KV_BLOCK, DT_KV_BLOCK * sizeof *s);
     }
@@ -197,7 +197,7 @@ static float *group_rows(const grad_call *c, const dt_data *data)
 static void put_dq(const grad_call *c, int64_t first, int64_t R, int64_t from, int64_t to)
 {
     const attend *a = c->a;
-    values keys = {group_rows(c, &a->call->input[DT_ATTENTION_K]), a->spec->groups * a->D};
+    values keys = {group_rows(c, &a->call->input[DT_ATTENTION_K]), a->spec->groups * a->D, NULL};
     memset(c->room.dq, 0, (size_t)(R * a->padded) * sizeof(float));
     attend_f32.value[R](c->room.w, c->n.keys, keys, a->D, from, to, c->room.dq, a->padded);
     for (int64_t r = 0; r < R; r++)

@@ -39,6 +39,14 @@ static INLINE void store_sums(vf sum[][TILE_PANELS], float *sums, const int R, c
         v_store(sums + r * SUMS + p * DT_PANEL, sum[r][p]);
 }
 
+/* Weights come from memory, and a loop with arithmetic in it hides the next misses from the hardware: ask for them.
+ * Measured with 4 and 8 rows of f32 and bf16: 0.70 to 0.80 of bandwidth without, 0.86 to 0.89 with 4 KB; 1, 2 and 8 KB
+ * are worse, and q8_0 gains nothing. */
+static INLINE void fetch_ahead(const char *w)
+{
+    __builtin_prefetch(w + 4096, 0, 2);
+}
+
 /* ---- f32, and f16 widened ---- */
 
 static INLINE vf load_weights(const char *w, int64_t k, const bool half)
@@ -52,7 +60,11 @@ static INLINE void tile_plain(const tile *t, const int R, const int P, const boo
     const float *x = t->x;
     load_sums(sum, t->sums, R, P);
     for (int64_t k = 0; k < t->k; k++, x += R) {
-        UNROLL for (int p = 0; p < P; p++) w[p] = load_weights(t->w[p], k, half);
+        UNROLL for (int p = 0; p < P; p++)
+        {
+            w[p] = load_weights(t->w[p], k, half);
+            fetch_ahead(t->w[p] + k * (int64_t)(half ? DT_PANEL * 2 : DT_PANEL * 4));
+        }
         UNROLL for (int r = 0; r < R; r++)
         {
             vf one = v_set(x[r]);
@@ -78,6 +90,7 @@ static INLINE void tile_pairs(const tile *t, const int R, const int P)
     const pair_x *x = t->x;
     load_sums(sum, t->sums, R, P);
     for (int64_t k = 0; k < (t->k + 1) / 2; k++, x += R) {
+        UNROLL for (int p = 0; p < P; p++) fetch_ahead(t->w[p] + k * 4 * DT_PANEL);
 #if V_DOT_BF16
         UNROLL for (int r = 0; r < R; r++) UNROLL for (int p = 0; p < P; p++) sum[r][p] =
             v_dot2(sum[r][p], (const uint16_t *)t->w[p] + k * 2 * DT_PANEL, x + r);
