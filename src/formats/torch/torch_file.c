@@ -20,15 +20,23 @@ static const uint8_t LEGACY_MAGIC[LEGACY_MAGIC_BYTES] = {0x6c, 0xfc, 0x9c, 0x46,
 
 /* ---- zip ---- */
 
-/* The folder that every entry lies in: torch names it after the file. */
-static char *top_folder(dt_arena *arena, const dt_zip *zip)
+/* The folder that data.pkl lies in: torch names it after the file, and reads whichever of two comes first. */
+static dt_status find_top(dt_torch_file *file, dt_error *err)
 {
-    for (size_t i = 0; i < zip->count; i++) {
-        const char *name = zip->entry[i].name, *slash = strchr(name, '/');
-        if (slash && strcmp(slash, "/data.pkl") == 0)
-            return dt_arena_text_n(arena, name, (size_t)(slash - name) + 1);
+    for (size_t i = 0; i < file->zip.count; i++) {
+        const char *name = file->zip.entry[i].name, *slash = strchr(name, '/');
+        if (!slash || strcmp(slash, "/data.pkl") != 0)
+            continue;
+        if (file->top)
+            return dt_fail(err, DT_FORMAT, "two folders hold a data.pkl: %s and %s", file->top, name);
+        file->top = dt_arena_text_n(file->arena, name, (size_t)(slash - name) + 1);
+        if (!file->top)
+            return dt_fail_memory(err, strlen(name), "a path");
     }
-    return NULL;
+    if (!file->top)
+        return dt_fail(err, DT_FORMAT,
+                       "a zip archive without data.pkl: no file of torch.save (TorchScript has code/)");
+    return DT_OK;
 }
 
 static const dt_zip_entry *find_entry(const dt_torch_file *file, dt_arena *arena, const char *name)
@@ -52,10 +60,7 @@ static dt_status read_byte_order(dt_torch_file *file, dt_error *err)
 static dt_status read_zip(dt_torch_file *file, const uint8_t *data, size_t bytes, dt_error *err)
 {
     DT_TRY(dt_zip_read(&file->zip, file->arena, data, bytes, err), err, "while reading it as a zip archive");
-    file->top = top_folder(file->arena, &file->zip);
-    if (!file->top)
-        return dt_fail(err, DT_FORMAT,
-                       "a zip archive without data.pkl: no file of torch.save (TorchScript has code/)");
+    DT_PASS(find_top(file, err));
     const dt_zip_entry *pickle = find_entry(file, file->arena, "data.pkl");
     if (!pickle)
         return dt_fail_memory(err, strlen(file->top), "a path");
