@@ -359,8 +359,8 @@ static span visible(const dt_attention_spec *spec, int64_t position, int64_t key
         s.last = least(s.last, position + spec->window_right + 1);
     if (spec->window_left >= 0 && position > spec->window_left)
         s.first = position - spec->window_left;
-    if (s.last < s.first)
-        s.last = s.first;
+    if (s.first > s.last)
+        s.first = s.last; /* nothing, and nothing past the last key */
     return s;
 }
 

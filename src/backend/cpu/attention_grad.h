@@ -214,7 +214,7 @@ static void grad_tile(const grad_call *c, int64_t first, int64_t R)
     int64_t from = line_span(a, &c->l, first).first, to = line_span(a, &c->l, first + R - 1).last;
     int64_t begin = from / DT_KV_BLOCK * DT_KV_BLOCK,
             end = (to + DT_KV_BLOCK - 1) / DT_KV_BLOCK * DT_KV_BLOCK;
-    if (from >= c->l.s->keys || from >= to)
+    if (from >= to)
         begin = end = from = to = 0;
     pack_tile(a, &c->l, q, first, R, c->room.x);
     pack_tile(a, &c->l, grad, first, R, c->room.grad);
@@ -224,8 +224,6 @@ static void grad_tile(const grad_call *c, int64_t first, int64_t R)
         float *p = c->room.p + r * c->n.keys, *w = c->room.w + r * c->n.keys,
               *slope = c->room.slope + r * c->n.keys;
         span seen = line_span(a, &c->l, first + r);
-        if (seen.first >= seen.last)
-            seen = (span){0, 0};
         float sink = soften_line(c, first + r, seen, begin, end, p, slope);
         score_gradient(c, first + r, seen, sink, begin, end, p, slope, w);
     }
