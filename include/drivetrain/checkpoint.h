@@ -94,11 +94,16 @@ dt_status dt_checkpoint_external(const dt_checkpoint *checkpoint, const char *na
                                  void *user, float *out, int64_t elements, dt_error *err);
 
 typedef struct dt_export_options {
-    const char *format; /**< "hf", "megatron-state" */
+    const char *format; /**< "hf", "megatron", "megatron-dist", "megatron-state" */
     bool cast;          /**< convert weights to `dtype`; else as stored */
     dt_dtype dtype;
     bool local_names;     /**< Megatron formats: names of the local spec; else Transformer Engine's */
     uint64_t shard_bytes; /**< hf: largest file; 0 = 5 GB */
+    /** megatron, megatron-dist: ranks to write for; 0 = 1. Virtual stages need more than one pipeline stage. */
+    int tensor_parallel, pipeline_parallel, virtual_pipeline, expert_parallel;
+    /** The vocabulary is padded to a multiple of this times tensor_parallel; 0 = as the source is padded where the
+     *  ranks can share it, else 128 as Megatron does. */
+    int64_t vocab_divisible_by;
     bool replace;         /**< an existing output may be replaced */
     const dt_log *log;
     /** progress in bytes; return false to cancel. May be NULL. */

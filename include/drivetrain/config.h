@@ -38,7 +38,10 @@ typedef enum dt_rope_scaling {
     DT_ROPE_LONGROPE
 } dt_rope_scaling;
 
-enum { DT_MAX_STOP_IDS = 16 };
+/** What a router makes of its logits. */
+typedef enum dt_router_score { DT_ROUTER_SOFTMAX, DT_ROUTER_SIGMOID } dt_router_score;
+
+enum { DT_MAX_STOP_IDS = 16, DT_MAX_LAYERS = 1 << 12 };
 
 typedef struct dt_model_config {
     char model_type[32]; /**< Megatron's: "gpt", "t5" */
@@ -55,6 +58,9 @@ typedef struct dt_model_config {
 #undef ENUM
     int eos_count;
     int32_t eos_token_ids[DT_MAX_STOP_IDS];
+    int64_t moe_layer_freq; /**< one layer in so many has experts, from layer 0 on; or, where it was a list … */
+    int moe_listed;         /**< … of so many layers: a bit each in moe_layers; else 0 */
+    uint8_t moe_layers[DT_MAX_LAYERS / 8];
 } dt_model_config;
 
 /** Every field at Megatron's default. */
@@ -72,11 +78,15 @@ dt_status dt_config_check(const dt_model_config *config, dt_error *err);
  */
 bool dt_config_is_stock_megatron(const dt_model_config *config, const char **key);
 
+/** Is the MLP of this layer (from 0) a mixture of experts? */
+bool dt_config_layer_is_moe(const dt_model_config *config, int64_t layer);
+
 /** Text of enum values, as Megatron spells them ("RMSNorm", "learned_absolute", "silu"); NULL when out of range. */
 const char *dt_normalization_name(dt_normalization value);
 const char *dt_position_embedding_name(dt_position_embedding value);
 const char *dt_rope_scaling_name(dt_rope_scaling value);
 const char *dt_activation_name(dt_activation value);
+const char *dt_router_score_name(dt_router_score value);
 
 #ifdef __cplusplus
 }

@@ -1,8 +1,9 @@
 /*
- * export.c - streams a checkpoint's tensors into safetensors files of another naming.
+ * export.c - streams a checkpoint's tensors into files of another naming.
  *
- * A writer (hf/write.c, megatron/state.c) plans: target mapping, types, files. Here each target tensor is assembled
- * from canonical blocks a few MiB at a time, so memory does not grow with the model.
+ * A writer (hf/write.c, megatron/) plans: target mapping, types, files. Here each target tensor is assembled from
+ * canonical blocks a few MiB at a time, so memory does not grow with the model; safetensors files are written here
+ * too.
  */
 #include "base/output.h"
 #include "formats/open.h"
@@ -84,17 +85,7 @@ static dt_status read_source(void *user, const dt_canonical *wanted, const dt_bl
     return part.rows ? dt_mapping_read(from->mapping, index, &part, t, err) : DT_OK;
 }
 
-/* What one export run carries along. */
-typedef struct export_run {
-    const dt_checkpoint *from;
-    const dt_export_plan *plan;
-    const dt_export_options *options;
-    uint64_t done, total;
-    void *buffer;
-    size_t buffer_bytes;
-} export_run;
-
-static dt_status make_room(export_run *run, size_t bytes, dt_error *err)
+static dt_status make_room(dt_export_run *run, size_t bytes, dt_error *err)
 {
     if (bytes <= run->buffer_bytes)
         return DT_OK;
@@ -106,28 +97,27 @@ static dt_status make_room(export_run *run, size_t bytes, dt_error *err)
     return DT_OK;
 }
 
-static void drop_source(const export_run *run, const dt_external *e)
+static void drop_source(const dt_export_run *run, const dt_external *e)
 {
     int index = dt_mapping_find(run->from->mapping, e->canonical);
     if (index >= 0)
         dt_mapping_drop(run->from->mapping, index);
 }
 
-static dt_status write_tensor(export_run *run, dt_safetensors_writer *writer, size_t index, int external,
-                              dt_error *err)
+dt_status dt_export_stream(dt_export_run *run, const dt_mapping *to, dt_dtype type,
+                           const dt_export_part *part, dt_export_sink sink, void *user, dt_error *err)
 {
-    const dt_external *e = dt_mapping_external_at(run->plan->mapping, external);
+    const dt_external *e = dt_mapping_external_at(to, part->external);
     dt_canonical_source source = {read_source, (void *)run->from};
-    dt_dtype type = run->plan->dtype[external];
-    int64_t rows, cols;
-    dt_external_rows(e, &rows, &cols);
+    int64_t all, cols, end = part->first + part->rows;
+    dt_external_rows(e, &all, &cols);
     size_t row = (size_t)row_bytes(type, cols);
     int64_t chunk = row < CHUNK_BYTES ? (int64_t)(CHUNK_BYTES / (row ? row : 1)) : 1;
-    for (int64_t first = 0; first < rows; first += chunk) {
-        int64_t n = rows - first < chunk ? rows - first : chunk;
+    for (int64_t first = part->first; first < end; first += chunk) {
+        int64_t n = end - first < chunk ? end - first : chunk;
         DT_PASS(make_room(run, row * (size_t)n, err));
-        DT_PASS(dt_mapping_assemble(run->plan->mapping, external, first, n, &source, type, run->buffer, err));
-        DT_PASS(dt_safetensors_write(writer, index, run->buffer, row * (size_t)n, err));
+        DT_PASS(dt_mapping_assemble(to, part->external, first, n, &source, type, run->buffer, err));
+        DT_PASS(sink(user, run->buffer, row * (size_t)n, err));
         run->done += row * (size_t)n;
         if (run->options->progress && !run->options->progress(run->options->user, run->done, run->total))
             return dt_fail(err, DT_CANCELLED, "stopped after %llu of %llu bytes",
@@ -137,9 +127,38 @@ static dt_status write_tensor(export_run *run, dt_safetensors_writer *writer, si
     return DT_OK;
 }
 
-static dt_status write_file(export_run *run, const char *path, const dt_export_file *file, dt_error *err)
+void dt_export_run_end(dt_export_run *run)
 {
-    const dt_export_plan *plan = run->plan;
+    free(run->buffer);
+    run->buffer = NULL;
+}
+
+/* ---- safetensors ---- */
+
+typedef struct tensor_sink {
+    dt_safetensors_writer *writer;
+    size_t index;
+} tensor_sink;
+
+static dt_status put_bytes(void *user, const void *data, size_t bytes, dt_error *err)
+{
+    const tensor_sink *sink = user;
+    return dt_safetensors_write(sink->writer, sink->index, data, bytes, err);
+}
+
+static dt_status write_tensor(dt_export_run *run, const dt_export_plan *plan, dt_safetensors_writer *writer,
+                              size_t index, int external, dt_error *err)
+{
+    tensor_sink sink = {writer, index};
+    dt_export_part part = {.external = external};
+    int64_t cols;
+    dt_external_rows(dt_mapping_external_at(plan->mapping, external), &part.rows, &cols);
+    return dt_export_stream(run, plan->mapping, plan->dtype[external], &part, put_bytes, &sink, err);
+}
+
+static dt_status write_file(dt_export_run *run, const dt_export_plan *plan, const char *path,
+                            const dt_export_file *file, dt_error *err)
+{
     dt_safetensors_writer *writer = NULL;
     dt_safetensors_entry *list = calloc((size_t)file->count + 1, sizeof *list);
     dt_status status =
@@ -155,7 +174,8 @@ static dt_status write_file(export_run *run, const char *path, const dt_export_f
     free(list);
     for (int i = 0; status == DT_OK && i < file->count; i++) {
         size_t index = dt_safetensors_order(writer, (size_t)i);
-        status = write_tensor(run, writer, index, plan->entry[(size_t)file->first + index].external, err);
+        status =
+            write_tensor(run, plan, writer, index, plan->entry[(size_t)file->first + index].external, err);
     }
     if (status == DT_OK)
         return dt_safetensors_commit(writer, err);
@@ -166,16 +186,16 @@ static dt_status write_file(export_run *run, const char *path, const dt_export_f
 dt_status dt_export_tensors(const dt_checkpoint *from, const char *folder, const dt_export_plan *plan,
                             const dt_export_options *options, dt_export_result *result, dt_error *err)
 {
-    export_run run = {.from = from, .plan = plan, .options = options, .total = dt_export_total(plan)};
+    dt_export_run run = {.from = from, .options = options, .total = dt_export_total(plan)};
     dt_status status = DT_OK;
     for (int i = 0; status == DT_OK && i < plan->file_count; i++) {
         char path[PATH_BYTES];
         if (snprintf(path, sizeof path, "%s/%s", folder, plan->file[i].name) >= PATH_BYTES)
             status = dt_fail(err, DT_INVALID, "the path %s is too long", folder);
-        else if ((status = write_file(&run, path, &plan->file[i], err)) != DT_OK)
+        else if ((status = write_file(&run, plan, path, &plan->file[i], err)) != DT_OK)
             dt_error_while(err, "while writing %s", plan->file[i].name);
     }
-    free(run.buffer);
+    dt_export_run_end(&run);
     result->tensors += plan->entry_count;
     result->files += plan->file_count;
     result->bytes += run.done;

@@ -23,6 +23,7 @@ typedef struct row_plan {
     int parts;
     row_part part[DT_NAME_PARTS];
     bool transposed;
+    int64_t experts; /* the whole again for each; 0: the names hold no expert's number */
 } row_plan;
 
 static row_plan one(int64_t rows, bool transposed)
@@ -42,6 +43,7 @@ static row_plan fused_qkv(const dt_model_config *c, bool transposed)
 static row_plan describe(dt_transform transform, const dt_canonical *to, const dt_model_config *c)
 {
     int64_t A = c->num_attention_heads, K = c->num_query_groups, D = c->kv_channels;
+    int64_t experts = to->spec->experts, each = to->rows / (experts ? experts : 1);
     switch (transform) {
     case DT_MAP_vocab:
         return one(c->vocab_size < to->rows ? c->vocab_size : to->rows, false);
@@ -57,6 +59,11 @@ static row_plan describe(dt_transform transform, const dt_canonical *to, const d
         return fused_qkv(c, false);
     case DT_MAP_fused_qkv_transposed:
         return fused_qkv(c, true);
+    case DT_MAP_expert:
+        return (row_plan){.groups = 1, .parts = 1, .part = {{0, 0, each}}, .experts = experts};
+    case DT_MAP_expert_join:
+        return (row_plan){
+            .groups = 1, .parts = 2, .part = {{0, 0, each / 2}, {1, 0, each / 2}}, .experts = experts};
     case DT_MAP_direct:
         break;
     }
@@ -89,10 +96,10 @@ static dt_status add_externals(dt_mapping *m, const dt_canonical *to, const dt_n
     return DT_OK;
 }
 
-static dt_status add_pieces(dt_mapping *m, const dt_canonical *to, const row_plan *plan, const int *index,
-                            dt_error *err)
+/* Canonical rows from `row` on. */
+static dt_status add_pieces(dt_mapping *m, const dt_canonical *to, const row_plan *plan, int64_t row,
+                            const int *index, dt_error *err)
 {
-    int64_t row = 0;
     for (int64_t g = 0; g < plan->groups; g++)
         for (int p = 0; p < plan->parts; p++) {
             const row_part *part = &plan->part[p];
@@ -110,11 +117,25 @@ static dt_status add_pieces(dt_mapping *m, const dt_canonical *to, const row_pla
     return DT_OK;
 }
 
+static dt_status map_row(dt_mapping *m, const dt_canonical *to, const dt_name_row *row, const row_plan *plan,
+                         int64_t numbers[2], int count, dt_error *err)
+{
+    int64_t blocks = plan->experts ? plan->experts : 1;
+    for (int64_t e = 0; e < blocks; e++) {
+        int index[DT_NAME_PARTS] = {-1, -1, -1};
+        if (plan->experts)
+            numbers[1] = e;
+        DT_PASS(add_externals(m, to, row, plan, numbers, plan->experts ? 2 : count, index, err));
+        DT_PASS(add_pieces(m, to, plan, e * (to->rows / blocks), index, err));
+    }
+    return DT_OK;
+}
+
 dt_status dt_names_map(dt_mapping *m, const dt_name_table *table, const dt_model_config *c, dt_error *err)
 {
     for (int i = 0; i < dt_mapping_count(m); i++) {
         int64_t numbers[2];
-        int count = 0, index[DT_NAME_PARTS] = {-1, -1, -1};
+        int count = 0;
         const dt_canonical *to = dt_mapping_next(m, err);
         if (!to)
             return DT_INTERNAL;
@@ -123,8 +144,7 @@ dt_status dt_names_map(dt_mapping *m, const dt_name_table *table, const dt_model
             return dt_fail(err, DT_UNSUPPORTED, "this format has no place for the tensor \"%s\"",
                            to->spec->name);
         row_plan plan = describe(row->transform, to, c);
-        DT_PASS(add_externals(m, to, row, &plan, numbers, count, index, err));
-        DT_PASS(add_pieces(m, to, &plan, index, err));
+        DT_PASS(map_row(m, to, row, &plan, numbers, count, err));
     }
     return dt_mapping_finish(m, err);
 }

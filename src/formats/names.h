@@ -2,7 +2,7 @@
  * names.h - name tables: which of a maker's tensors each canonical one is made of, and by which transform.
  *
  * A table is data (hf/names_*.def): rows, optional copies and skip rules. dt_names_map expands it for one model
- * into a mapping. In patterns "{}" is a layer number, the same ones on both sides; in skip rules "*" is anything.
+ * into a mapping. In patterns "{}" is a layer number, the same ones on both sides, or last an expert's number; in skip rules "*" is anything.
  */
 #ifndef DT_FORMATS_NAMES_H
 #define DT_FORMATS_NAMES_H
@@ -24,6 +24,8 @@ typedef enum dt_transform {
     DT_MAP_join,                 /* gate, up → gate rows, then up rows */
     DT_MAP_fused_qkv,            /* one tensor with rows q | k | v → as qkv */
     DT_MAP_fused_qkv_transposed, /* the same, stored [in, out] */
+    DT_MAP_expert,      /* one tensor an expert, one below another; the pattern's last {} is its number */
+    DT_MAP_expert_join, /* gate, up of each expert → its gate rows, then its up rows */
 } dt_transform;
 
 typedef enum dt_when {

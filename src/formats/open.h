@@ -72,8 +72,12 @@ dt_status dt_megatron_state_write(const dt_checkpoint *checkpoint, const char *p
                                   const dt_export_options *options, dt_export_result *result, dt_error *err);
 bool dt_megatron_legacy_detect(const char *path);
 dt_status dt_megatron_legacy_open(dt_checkpoint *checkpoint, const dt_open_options *options, dt_error *err);
+dt_status dt_megatron_legacy_write(const dt_checkpoint *checkpoint, const char *path,
+                                   const dt_export_options *options, dt_export_result *result, dt_error *err);
 bool dt_megatron_dist_detect(const char *path);
 dt_status dt_megatron_dist_open(dt_checkpoint *checkpoint, const dt_open_options *options, dt_error *err);
+dt_status dt_megatron_dist_write(const dt_checkpoint *checkpoint, const char *path,
+                                 const dt_export_options *options, dt_export_result *result, dt_error *err);
 bool dt_nemo_detect(const char *path);
 dt_status dt_nemo_open(dt_checkpoint *checkpoint, const dt_open_options *options, dt_error *err);
 
@@ -148,6 +152,27 @@ typedef struct dt_export_plan {
     const char *const *notes; /* safetensors metadata: key, value, … */
     size_t note_count;
 } dt_export_plan;
+
+/* What a whole export carries along from tensor to tensor. */
+typedef struct dt_export_run {
+    const dt_checkpoint *from;
+    const dt_export_options *options;
+    uint64_t done, total; /* bytes */
+    void *buffer;
+    size_t buffer_bytes;
+} dt_export_run;
+void dt_export_run_end(dt_export_run *run);
+
+/* Rows [first, first + rows) of an external tensor, as dt_mapping_assemble counts them. */
+typedef struct dt_export_part {
+    int external;
+    int64_t first, rows;
+} dt_export_part;
+typedef dt_status (*dt_export_sink)(void *user, const void *data, size_t bytes, dt_error *err);
+
+/* Make a part of a target tensor and hand it on in pieces, in order; then let the source's pages go. */
+dt_status dt_export_stream(dt_export_run *run, const dt_mapping *to, dt_dtype type,
+                           const dt_export_part *part, dt_export_sink sink, void *user, dt_error *err);
 
 /* The type each external tensor is written in: `cast`, or as its canonical tensors are stored. */
 dt_status dt_export_types(const dt_checkpoint *from, const dt_mapping *to, const dt_export_options *options,

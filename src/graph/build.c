@@ -99,7 +99,7 @@ dt_tensor *dt_graph_constant(dt_graph *g, const char *name, int64_t count, const
 
 static bool spec_agrees(const dt_param_spec *a, const dt_param_spec *b)
 {
-    return a->split == b->split && a->init == b->init && a->decay == b->decay;
+    return a->split == b->split && a->init == b->init && a->decay == b->decay && a->experts == b->experts;
 }
 
 dt_tensor *dt_graph_param(dt_graph *g, const dt_param_spec *spec)

@@ -25,6 +25,7 @@ typedef struct dt_build_options {
     bool loss;                 /* FULL: also out.token_loss and out.loss */
     bool loss_over_padded;     /* softmax over the padded vocabulary, as Megatron trains; else the real one */
     bool logits;               /* FULL: out.logits of every row */
+    bool listing;              /* for its parameters alone: what cannot be computed yet is listed all the same */
     /* capacities of the axes */
     int64_t tokens, source_tokens, sequences, output_rows;
     int64_t kv_blocks, sequence_blocks; /* blocks in the pool, and at most in one sequence's table */

@@ -14,6 +14,7 @@ dt_stack dt_model_stack(dt_graph *g, const dt_model_config *config, const dt_bui
                       .name = name,
                       .point = point,
                       .layers = layers,
+                      .listing = options->listing,
                       .kv_dtype = options->kv_dtype,
                       .rope_magnitude = 1};
     if (config->position_embedding_type == DT_POSITION_ROPE)

@@ -71,6 +71,7 @@ dt_status dt_model_parameters(const dt_model_config *config, dt_arena *arena, co
 {
     dt_build_options options = {.mode = DT_BUILD_FULL,
                                 .logits = true,
+                                .listing = true,
                                 .tokens = 1,
                                 .source_tokens = 1,
                                 .sequences = 1,

@@ -35,6 +35,11 @@ static const char *const activation_names[] = {
     [DT_ACT_SIGMOID] = "sigmoid",
 };
 
+static const char *const router_names[] = {
+    [DT_ROUTER_SOFTMAX] = "softmax",
+    [DT_ROUTER_SIGMOID] = "sigmoid",
+};
+
 #define NAME_OF(table, value)                                                                                \
     ((size_t)(value) < sizeof(table) / sizeof((table)[0]) ? (table)[(size_t)(value)] : NULL)
 
@@ -58,9 +63,24 @@ const char *dt_activation_name(dt_activation value)
     return NAME_OF(activation_names, value);
 }
 
+const char *dt_router_score_name(dt_router_score value)
+{
+    return NAME_OF(router_names, value);
+}
+
+bool dt_config_layer_is_moe(const dt_model_config *c, int64_t layer)
+{
+    if (c->num_moe_experts <= 0 || layer < 0 || layer >= DT_MAX_LAYERS)
+        return false;
+    if (c->moe_listed)
+        return c->moe_layers[layer / 8] >> (layer % 8) & 1;
+    return c->moe_layer_freq > 0 && layer % c->moe_layer_freq == 0;
+}
+
 void dt_config_init(dt_model_config *config)
 {
     memset(config, 0, sizeof *config);
+    config->moe_layer_freq = 1;
 #define INT(field, key, initial, extension)        config->field = (initial);
 #define REAL(field, key, initial, extension)       config->field = (initial);
 #define BOOL(field, key, initial, extension)       config->field = (initial);
@@ -80,6 +100,8 @@ void dt_config_derive(dt_model_config *c)
         c->kv_channels = c->hidden_size / c->num_attention_heads;
     if (c->ffn_hidden_size <= 0)
         c->ffn_hidden_size = 4 * c->hidden_size;
+    if (c->num_moe_experts > 0 && c->moe_ffn_hidden_size <= 0)
+        c->moe_ffn_hidden_size = c->ffn_hidden_size;
     if (c->padded_vocab_size <= 0)
         c->padded_vocab_size = c->vocab_size;
     if (c->softmax_scale == 0 && c->kv_channels > 0)
@@ -95,7 +117,8 @@ void dt_config_derive(dt_model_config *c)
 
 /* Bounds keep every later product inside int64: sizes from a file are not trusted before this check. */
 enum {
-    MAX_LAYERS = 1 << 12,
+    MAX_LAYERS = DT_MAX_LAYERS,
+    MAX_EXPERTS = 1 << 12,
     MAX_WIDTH = 1 << 20,
     MAX_POSITIONS = 1 << 26,
     MAX_VOCABULARY = 1 << 24,
@@ -171,9 +194,30 @@ static dt_status check_positions(const dt_model_config *c, dt_error *err)
     return DT_OK;
 }
 
+static dt_status check_experts(const dt_model_config *c, dt_error *err)
+{
+    if (c->num_moe_experts == 0)
+        return DT_OK;
+    DT_PASS(check_range("num_moe_experts", c->num_moe_experts, 1, MAX_EXPERTS, err));
+    if (strcmp(c->model_type, "t5") == 0)
+        return dt_fail(err, DT_UNSUPPORTED,
+                       "configuration: \"num_moe_experts\" is %lld, but no T5 has experts",
+                       (long long)c->num_moe_experts);
+    DT_PASS(check_range("moe_layer_freq", c->moe_layer_freq, 1, MAX_LAYERS, err));
+    if (c->moe_listed && c->moe_listed != c->num_layers)
+        return dt_fail(err, DT_UNSUPPORTED,
+                       "configuration: \"moe_layer_freq\" lists %d layers, but \"num_layers\" is %lld",
+                       c->moe_listed, (long long)c->num_layers);
+    DT_PASS(check_range("moe_ffn_hidden_size", c->moe_ffn_hidden_size, 1, MAX_WIDTH, err));
+    DT_PASS(check_range("moe_router_topk", c->moe_router_topk, 1, c->num_moe_experts, err));
+    return check_range("moe_shared_expert_intermediate_size", c->moe_shared_expert_intermediate_size, 0,
+                       MAX_WIDTH, err);
+}
+
 dt_status dt_config_check(const dt_model_config *c, dt_error *err)
 {
     DT_PASS(check_sizes(c, err));
+    DT_PASS(check_experts(c, err));
     if (c->num_attention_heads % c->num_query_groups)
         return dt_fail(
             err, DT_UNSUPPORTED,

@@ -14,6 +14,7 @@ typedef struct dt_stack {
     const char *name;  /* "encoder", "decoder": prefix of its parameters and caches */
     const char *point; /* "out.", "out.encoder.": prefix of its points */
     int64_t layers;
+    bool listing; /* the graph is built for its parameters alone and never run */
     bool causal;
     dt_rows rows;         /* of the stack's tokens; past and block_table set when it has a KV cache */
     dt_tensor *positions; /* [T] i32 */

@@ -4,7 +4,15 @@
  *
  * Peer  megatron core/models/gpt/gpt_layer_specs.py, core/transformer/{attention,mlp}.py
  */
+#include "graph/ir.h"
 #include "nn/layer.h"
+
+#include <stdio.h>
+
+static bool has_experts(const dt_layer *l)
+{
+    return dt_config_layer_is_moe(dt_layer_config(l), dt_layer_number(l));
+}
 
 static dt_tensor *pre_norm(dt_layer *l, dt_tensor *x, dt_norm_place place)
 {
@@ -13,7 +21,9 @@ static dt_tensor *pre_norm(dt_layer *l, dt_tensor *x, dt_norm_place place)
         [DT_NORM_PRE_CROSS] = "pre_cross_attn_layernorm.",
         [DT_NORM_PRE_MLP] = "mlp.linear_fc1.layer_norm_",
     };
-    return dt_layer_norm_of(l, x, stem[place], dt_layer_config(l)->hidden_size);
+    bool apart = place == DT_NORM_PRE_MLP && has_experts(l); /* the router and every expert read it */
+    return dt_layer_norm_of(l, x, apart ? "pre_mlp_layernorm." : stem[place],
+                            dt_layer_config(l)->hidden_size);
 }
 
 static dt_tensor *self_attention(dt_layer *l, dt_tensor *x)
@@ -54,8 +64,77 @@ static dt_tensor *cross_attention(dt_layer *l, dt_tensor *x)
                            c->add_bias_linear || c->attention_output_bias);
 }
 
+/* ---- mixture of experts ---- */
+
+/* NAME.weight, and NAME.bias where linears have one, of `experts` linears in one tensor (0: a single one). */
+static void declare_linear(dt_layer *l, const char *name, int64_t experts, int64_t in, int64_t out,
+                           dt_split split, bool bias)
+{
+    char full[192];
+    int64_t count = experts ? experts : 1;
+    snprintf(full, sizeof full, "%s.%s.weight", dt_layer_prefix(l), name);
+    dt_graph_param(dt_layer_graph(l),
+                   &(dt_param_spec){.name = full,
+                                    .rank = 2,
+                                    .dim = {count * out, in},
+                                    .split = split,
+                                    .init = split == DT_SPLIT_ROW ? DT_INIT_NORMAL_OUTPUT : DT_INIT_NORMAL,
+                                    .decay = true,
+                                    .experts = experts});
+    if (!bias)
+        return;
+    snprintf(full, sizeof full, "%s.%s.bias", dt_layer_prefix(l), name);
+    dt_graph_param(dt_layer_graph(l), &(dt_param_spec){.name = full,
+                                                       .rank = 1,
+                                                       .dim = {count * out},
+                                                       .split = split == DT_SPLIT_ROW ? DT_SPLIT_NONE : split,
+                                                       .experts = experts});
+}
+
+static void declare_mlp(dt_layer *l, const char *name, int64_t experts, int64_t F)
+{
+    const dt_model_config *c = dt_layer_config(l);
+    char full[96];
+    bool bias = c->add_bias_linear || c->mlp_bias, gated = c->gated_linear_unit;
+    snprintf(full, sizeof full, "%s.linear_fc1", name);
+    declare_linear(l, full, experts, c->hidden_size, gated ? 2 * F : F,
+                   gated ? DT_SPLIT_GATED : DT_SPLIT_COLUMN, bias);
+    snprintf(full, sizeof full, "%s.linear_fc2", name);
+    declare_linear(l, full, experts, F, c->hidden_size, DT_SPLIT_ROW, bias);
+}
+
+/*
+ * Its parameters, under the names of a torch_dist checkpoint; the experts' weights lie below one another. Routing
+ * and the experts' products are not computed yet.
+ */
+static dt_tensor *mixture(dt_layer *l, dt_tensor *x)
+{
+    const dt_model_config *c = dt_layer_config(l);
+    int64_t E = c->num_moe_experts, shared = c->moe_shared_expert_intermediate_size;
+    declare_linear(l, "mlp.router", 0, c->hidden_size, E, DT_SPLIT_NONE,
+                   c->add_bias_linear && !c->no_router_bias);
+    if (c->moe_router_enable_expert_bias)
+        dt_nn_vector(dt_layer_graph(l), dt_layer_prefix(l), "mlp.router.expert_bias", E, DT_SPLIT_NONE,
+                     DT_INIT_ZERO);
+    declare_mlp(l, "mlp.experts.experts", E, c->moe_ffn_hidden_size);
+    if (shared)
+        declare_mlp(l, "mlp.shared_experts", 0, shared);
+    if (shared && c->moe_shared_expert_gate)
+        dt_nn_weight(dt_layer_graph(l), dt_layer_prefix(l), "mlp.shared_experts.gate_weight", 1,
+                     c->hidden_size, DT_SPLIT_NONE);
+    if (!l->stack->listing)
+        dt_graph_fail(
+            dt_layer_graph(l), DT_UNSUPPORTED,
+            "a mixture of experts (\"num_moe_experts\" is %lld) cannot be computed yet; its tensors "
+            "can be inspected, compared (verify MODEL OTHER) and exported",
+            (long long)E);
+    return x;
+}
+
 static dt_tensor *mlp(dt_layer *l, dt_tensor *x)
 {
+    if (has_experts(l))
+        return mixture(l, x);
     const dt_model_config *c = dt_layer_config(l);
     int64_t H = c->hidden_size, F = c->ffn_hidden_size;
     bool gated = c->gated_linear_unit, bias = c->add_bias_linear || c->mlp_bias;

@@ -25,6 +25,9 @@ static const dt_name_row t5_rows[] = {
 static const dt_name_row llama_rows[] = {
 #include "formats/hf/names_llama.def"
 };
+static const dt_name_row mixtral_rows[] = {
+#include "formats/hf/names_mixtral.def"
+};
 static const dt_name_row gpt2_rows[] = {
 #include "formats/hf/names_gpt2.def"
 };
@@ -38,6 +41,9 @@ static const dt_name_copy t5_copies[] = {
 static const dt_name_copy llama_copies[] = {
 #include "formats/hf/names_llama.def"
 };
+static const dt_name_copy mixtral_copies[] = {
+#include "formats/hf/names_mixtral.def"
+};
 static const dt_name_copy gpt2_copies[] = {
 #include "formats/hf/names_gpt2.def"
 };
@@ -50,6 +56,9 @@ static const dt_name_skip t5_skips[] = {
 };
 static const dt_name_skip llama_skips[] = {
 #include "formats/hf/names_llama.def"
+};
+static const dt_name_skip mixtral_skips[] = {
+#include "formats/hf/names_mixtral.def"
 };
 static const dt_name_skip gpt2_skips[] = {
 #include "formats/hf/names_gpt2.def"
@@ -69,6 +78,7 @@ static const dt_name_skip gpt2_skips[] = {
                                                .skip_count = COUNT(name##_skips)};
 NAME_TABLE(t5, "")
 NAME_TABLE(llama, "model.")
+NAME_TABLE(mixtral, "model.")
 NAME_TABLE(gpt2, "transformer.")
 
 /* ---- keys ---- */
@@ -79,6 +89,9 @@ static const dt_hf_key t5_keys[] = {
 };
 static const dt_hf_key llama_keys[] = {
 #include "formats/hf/keys_llama.def"
+};
+static const dt_hf_key mixtral_keys[] = {
+#include "formats/hf/keys_mixtral.def"
 };
 static const dt_hf_key gpt2_keys[] = {
 #include "formats/hf/keys_gpt2.def"
@@ -97,6 +110,7 @@ static const dt_hf_key gpt2_keys[] = {
                                                .write = dt_hf_##name##_write};
 FAMILY(gpt2, "GPT2LMHeadModel", gpt2)
 FAMILY(llama, "LlamaForCausalLM", llama)
+FAMILY(mixtral, "MixtralForCausalLM", mixtral)
 FAMILY(t5, "T5ForConditionalGeneration", t5)
 FAMILY(mt5, "MT5ForConditionalGeneration", t5)
 FAMILY(umt5, "UMT5ForConditionalGeneration", t5)

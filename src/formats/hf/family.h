@@ -53,6 +53,9 @@ const char *dt_hf_activation_name(dt_activation activation); /* NULL: transforme
 dt_status dt_hf_read_rope(dt_model_config *config, const json_t *json, dt_error *err);
 dt_status dt_hf_write_rope(const dt_model_config *config, json_t *json, dt_error *err);
 
+/* What keeps a model out of Llama's attention, norms and positions, which other families share; NULL: nothing. */
+const char *dt_hf_llama_obstacle(const dt_model_config *config);
+
 /* The families' pairs. */
 #define DT_HF_FAMILY_FUNCTIONS(name)                                                                         \
     void dt_hf_##name##_defaults(dt_model_config *);                                                         \
@@ -61,6 +64,7 @@ dt_status dt_hf_write_rope(const dt_model_config *config, json_t *json, dt_error
     dt_status dt_hf_##name##_write(const dt_model_config *, json_t *, dt_error *);
 DT_HF_FAMILY_FUNCTIONS(gpt2)
 DT_HF_FAMILY_FUNCTIONS(llama)
+DT_HF_FAMILY_FUNCTIONS(mixtral)
 DT_HF_FAMILY_FUNCTIONS(t5)
 DT_HF_FAMILY_FUNCTIONS(mt5)
 DT_HF_FAMILY_FUNCTIONS(umt5)

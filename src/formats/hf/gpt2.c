@@ -54,6 +54,8 @@ static const char *obstacle(const dt_model_config *c)
 {
     if (strcmp(c->model_type, "gpt") != 0)
         return "model_type";
+    if (c->num_moe_experts)
+        return "num_moe_experts";
     if (c->position_embedding_type != DT_POSITION_LEARNED)
         return "position_embedding_type";
     if (c->normalization != DT_NORM_LAYERNORM)

@@ -47,7 +47,7 @@ static bool has_qkv_bias(const dt_model_config *c)
     return c->add_bias_linear || c->add_qkv_bias;
 }
 
-static const char *obstacle(const dt_model_config *c)
+const char *dt_hf_llama_obstacle(const dt_model_config *c)
 {
     if (strcmp(c->model_type, "gpt") != 0)
         return "model_type";
@@ -78,7 +78,7 @@ static const char *obstacle(const dt_model_config *c)
 
 bool dt_hf_llama_holds(const dt_model_config *c, const char **key)
 {
-    *key = obstacle(c);
+    *key = c->num_moe_experts ? "num_moe_experts" : dt_hf_llama_obstacle(c);
     return *key == NULL;
 }
 

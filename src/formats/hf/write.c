@@ -32,6 +32,10 @@ static dt_status choose_family(const dt_model_config *c, const dt_hf_family **ou
 {
     static const char *const gpt[] = {"llama", "gpt2"}, *const t5[] = {"t5", "umt5"};
     const char *key = NULL;
+    if (c->num_moe_experts && dt_starts_with(c->family, "megatron_")) {
+        *out = dt_hf_family_find("mixtral");
+        return (*out)->holds(c, &key) ? DT_OK : refuse(c, *out, key, err);
+    }
     if ((*out = dt_hf_family_find(c->family)))
         return (*out)->holds(c, &key) ? DT_OK : refuse(c, *out, key, err);
     bool is_t5 = strcmp(c->model_type, "t5") == 0;

@@ -34,6 +34,11 @@ static const char *rope_word(int v)
     return dt_rope_scaling_name((dt_rope_scaling)v);
 }
 
+static const char *router_word(int v)
+{
+    return dt_router_score_name((dt_router_score)v);
+}
+
 static const char *activation_word(int v)
 {
     return dt_activation_name((dt_activation)v);
@@ -89,6 +94,7 @@ READ_ENUM(dt_normalization, normalization_word)
 READ_ENUM(dt_position_embedding, position_word)
 READ_ENUM(dt_rope_scaling, rope_word)
 READ_ENUM(dt_activation, activation_word)
+READ_ENUM(dt_router_score, router_word)
 
 /* ---- what drivetrain does not compute yet ---- */
 
@@ -99,14 +105,13 @@ static const char *const refused_switches[] = {
 };
 
 static const char *const refused_values[] = {
-    "num_moe_experts",
-    "num_experts",
     "window_size",
     "activation_func_clamp_value",
     "heterogeneous_layers_config_path",
     "softcap",
     "mtp_num_layers",
-    "moe_shared_expert_intermediate_size",
+    "moe_router_num_groups",
+    "moe_latent_size",
 };
 
 static bool says_nothing(const json_t *value)
@@ -166,6 +171,26 @@ static dt_status read_argument_names(const json_t *json, dt_model_config *c, dt_
     DT_PASS(dt_json_bool(json, "group_query_attention", &grouped, err));
     if (!grouped)
         c->num_query_groups = c->num_attention_heads; /* the argument's own default, 1, is then not used */
+    return DT_OK;
+}
+
+/* Which layers have experts: one in so many, or a list of zeros and ones. */
+static dt_status read_expert_layers(const json_t *json, dt_model_config *c, dt_error *err)
+{
+    const json_t *list = dt_json_get(json, "moe_layer_freq");
+    DT_PASS(dt_json_int(json, "num_experts", &c->num_moe_experts, err));
+    if (!json_is_array(list))
+        return dt_json_int(json, "moe_layer_freq", &c->moe_layer_freq, err);
+    if (json_array_size(list) > DT_MAX_LAYERS)
+        return dt_fail(err, DT_LIMIT, "key \"moe_layer_freq\" lists %zu layers, at most %d are read",
+                       json_array_size(list), DT_MAX_LAYERS);
+    c->moe_listed = (int)json_array_size(list);
+    for (int i = 0; i < c->moe_listed; i++) {
+        const json_t *item = json_array_get(list, (size_t)i);
+        if (!json_is_integer(item) || json_integer_value(item) < 0 || json_integer_value(item) > 1)
+            return dt_fail(err, DT_FORMAT, "key \"moe_layer_freq\" lists something other than 0 and 1");
+        c->moe_layers[i / 8] |= (uint8_t)(json_integer_value(item) << (i % 8));
+    }
     return DT_OK;
 }
 
@@ -269,6 +294,7 @@ dt_status dt_megatron_read_config(const json_t *json, bool t5, dt_model_config *
     DT_PASS(refuse_unknown_mathematics(json, err));
     DT_PASS(read_rows(json, c, err));
     DT_PASS(read_argument_names(json, c, err));
+    DT_PASS(read_expert_layers(json, c, err));
     DT_PASS(read_activation_switches(json, c, err));
     DT_PASS(read_rope_switches(json, c, err));
     bool encoder = strcmp(c->model_type, "t5") == 0; /* arguments name encoder layers for every model */
@@ -304,6 +330,7 @@ static int write_rows(const dt_model_config *c, const dt_model_config *plain, js
 #define WORD_dt_position_embedding dt_position_embedding_name
 #define WORD_dt_rope_scaling       dt_rope_scaling_name
 #define WORD_dt_activation         dt_activation_name
+#define WORD_dt_router_score       dt_router_score_name
 #define ENUM(field, key, type, initial, extension)                                                           \
     if (DIFFERS(field, extension))                                                                           \
         failed |= put_word(json, key, WORD_##type(c->field));
@@ -332,6 +359,18 @@ static int write_rope(const dt_model_config *c, json_t *json)
     return failed;
 }
 
+static int write_expert_layers(const dt_model_config *c, json_t *json)
+{
+    if (!c->moe_listed)
+        return c->moe_layer_freq == 1
+                   ? 0
+                   : json_object_set_new(json, "moe_layer_freq", json_integer(c->moe_layer_freq));
+    json_t *list = json_array();
+    for (int i = 0; list && i < c->moe_listed; i++)
+        json_array_append_new(list, json_integer(c->moe_layers[i / 8] >> (i % 8) & 1));
+    return json_object_set_new(json, "moe_layer_freq", list);
+}
+
 static int write_stop_ids(const dt_model_config *c, json_t *json)
 {
     if (c->eos_count == 0)
@@ -356,6 +395,7 @@ dt_status dt_megatron_write_config(const dt_model_config *c, json_t **out, dt_er
     failed |= write_rows(c, &plain, json);
     failed |= write_rope(c, json);
     failed |= write_stop_ids(c, json);
+    failed |= c->num_moe_experts ? write_expert_layers(c, json) : 0;
     if (c->softmax_scale == 1.0 / sqrt((double)c->kv_channels))
         json_object_del(json, "softmax_scale");
     if (!dt_starts_with(c->family, "megatron_"))

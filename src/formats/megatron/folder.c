@@ -60,7 +60,7 @@ static json_t *plain_value(const dt_value *v)
         return json_real(v->real); /* NULL for NaN: left out */
     if (v->kind == DT_VALUE_TEXT)
         return json_stringn(v->text.data, v->text.bytes);
-    if (!dt_value_is_sequence(v) || v->list.count > 64)
+    if (!dt_value_is_sequence(v) || v->list.count > DT_MAX_LAYERS)
         return NULL;
     json_t *list = json_array();
     for (uint32_t i = 0; list && i < v->list.count; i++) {

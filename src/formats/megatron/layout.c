@@ -16,17 +16,21 @@ enum { NAME_BYTES = 512 };
 
 #define COUNT(table) ((int)(sizeof(table) / sizeof((table)[0])))
 
-#define LOCAL(canonical, spelled) {canonical, spelled},
+#define LOCAL(canonical, spelled) {DT_SPELL_LOCAL, canonical, spelled},
+#define DIST(canonical, spelled)  {DT_SPELL_DIST, canonical, spelled},
 #define COPY(name, of)
 #define SKIP(pattern, rule)
 static const struct {
+    dt_megatron_spelling spelling;
     const char *canonical, *spelled;
-} local_names[] = {
+} spellings[] = {
 #include "formats/megatron/names.def"
 };
 #undef LOCAL
+#undef DIST
 #undef COPY
 #define LOCAL(canonical, spelled)
+#define DIST(canonical, spelled)
 #define COPY(name, of) {name, of},
 static const dt_name_copy copies[] = {
 #include "formats/megatron/names.def"
@@ -50,14 +54,14 @@ const char *dt_format_object_rule(const char *name)
     return "object";
 }
 
-/* Replace the part that the local spec names otherwise. */
+/* Replace the part that is named otherwise. */
 bool dt_megatron_spell(char *out, size_t bytes, const char *canonical, dt_megatron_spelling spelling)
 {
-    for (int i = 0; spelling == DT_SPELL_LOCAL && i < COUNT(local_names); i++) {
-        const char *at = strstr(canonical, local_names[i].canonical);
+    for (int i = 0; i < COUNT(spellings); i++) {
+        const char *at = spellings[i].spelling == spelling ? strstr(canonical, spellings[i].canonical) : NULL;
         if (at)
             return (size_t)snprintf(out, bytes, "%.*s%s%s", (int)(at - canonical), canonical,
-                                    local_names[i].spelled, at + strlen(local_names[i].canonical)) < bytes;
+                                    spellings[i].spelled, at + strlen(spellings[i].canonical)) < bytes;
     }
     return (size_t)snprintf(out, bytes, "%s", canonical) < bytes;
 }
@@ -74,20 +78,57 @@ bool dt_megatron_split_layer(const char *name, dt_megatron_layer *out)
     return *end == '.' && out->layer < INT32_MAX;
 }
 
+/* ---- experts ---- */
+
+static const char expert_stem[] = "mlp.experts.experts.";
+
+/* What stands for expert_stem, and behind the name; {} is the expert's number. */
+static const struct {
+    const char *stem, *behind;
+} expert_forms[DT_EXPERT_FORMS] = {
+    [DT_EXPERTS_TOGETHER] = {"mlp.experts.experts.", ""},
+    [DT_EXPERTS_SEQUENTIAL] = {"mlp.experts.local_experts.{}.", ""},
+    [DT_EXPERTS_GROUPED] = {"mlp.experts.", "{}"},
+    [DT_EXPERTS_APART] = {"mlp.experts.experts.{}.", ""},
+};
+
+bool dt_megatron_expert(char *out, size_t bytes, const char *name, dt_expert_form form, int64_t expert)
+{
+    const char *at = strstr(name, expert_stem);
+    char pattern[NAME_BYTES];
+    if (!at)
+        return (size_t)snprintf(out, bytes, "%s", name) < bytes;
+    if (snprintf(pattern, sizeof pattern, "%.*s%s%s%s", (int)(at - name), name, expert_forms[form].stem,
+                 at + strlen(expert_stem), expert_forms[form].behind) >= NAME_BYTES)
+        return false;
+    return dt_names_fill(out, bytes, pattern, &expert, 1);
+}
+
 /* ---- files without ranks ---- */
 
 typedef struct spelled {
-    char name[NAME_BYTES];
+    char name[NAME_BYTES]; /* of all experts together */
     bool stacked, halves;
+    dt_expert_form form;
 } spelled;
 
-static bool try_name(const dt_stored_set *set, spelled *s)
+/* Has the set this name, in any form for experts, whole or in halves? */
+static bool try_name(const dt_stored_set *set, spelled *s, bool experts)
 {
-    char half[NAME_BYTES + 2];
-    if (dt_stored_set_find(set, s->name))
-        return true;
-    snprintf(half, sizeof half, "%s_w", s->name);
-    return (s->halves = dt_stored_set_find(set, half) != NULL);
+    char name[NAME_BYTES], half[NAME_BYTES + 2];
+    for (s->form = DT_EXPERTS_TOGETHER; s->form < DT_EXPERT_FORMS; s->form++) {
+        if (!dt_megatron_expert(name, sizeof name, s->name, s->form, 0))
+            continue;
+        s->halves = false;
+        if (dt_stored_set_find(set, name))
+            return true;
+        snprintf(half, sizeof half, "%s_w", name);
+        if ((s->halves = dt_stored_set_find(set, half) != NULL))
+            return true;
+        if (!experts)
+            break;
+    }
+    return false;
 }
 
 /* Drop the layer number: "decoder.layers.3.mlp" → "decoder.layers.mlp". */
@@ -100,27 +141,27 @@ static bool drop_layer(char *out, size_t bytes, const char *name)
 }
 
 /* The spelling that the set has; where it has none, the preferred one, for the error to name. */
-static spelled find_spelling(const dt_stored_set *set, const char *prefix, const char *canonical,
+static spelled find_spelling(const dt_stored_set *set, const char *prefix, const dt_param_spec *spec,
                              dt_megatron_spelling preferred)
 {
-    static const dt_megatron_spelling order[] = {DT_SPELL_TE, DT_SPELL_LOCAL};
     spelled s = {0};
     char name[NAME_BYTES], flat[NAME_BYTES];
-    for (int i = 0; set && i < COUNT(order); i++) {
-        if (!dt_megatron_spell(name, sizeof name, canonical, order[i]))
+    for (int i = 0; set && i < DT_SPELLINGS; i++) {
+        if (!dt_megatron_spell(name, sizeof name, spec->name, (dt_megatron_spelling)i))
             continue;
         snprintf(s.name, sizeof s.name, "%s%s", prefix, name);
-        if (try_name(set, &s))
+        s.stacked = false;
+        if (try_name(set, &s, spec->experts))
             return s;
         if (!drop_layer(flat, sizeof flat, name))
             continue;
         snprintf(s.name, sizeof s.name, "%s%s", prefix, flat);
-        if ((s.stacked = try_name(set, &s)))
+        if ((s.stacked = try_name(set, &s, spec->experts)))
             return s;
     }
-    dt_megatron_spell(name, sizeof name, canonical, preferred);
+    dt_megatron_spell(name, sizeof name, spec->name, preferred);
+    s = (spelled){.form = preferred == DT_SPELL_LOCAL ? DT_EXPERTS_SEQUENTIAL : DT_EXPERTS_GROUPED};
     snprintf(s.name, sizeof s.name, "%s%s", prefix, name);
-    s.stacked = s.halves = false;
     return s;
 }
 
@@ -132,29 +173,58 @@ static int64_t stack_layers(const dt_model_config *c, const char *canonical)
     return dt_starts_with(canonical, "encoder.") ? c->encoder_num_layers : c->decoder_num_layers;
 }
 
+/* A canonical tensor in a file: which of its experts lie in which external tensor, and on which plane. */
+typedef struct extent {
+    int64_t layers, layer; /* 0 layers: no layer axis */
+    int64_t experts;       /* 0: no expert axis */
+    int64_t rows;          /* of one expert's part */
+} extent;
+
+static dt_shape shape_of(const dt_canonical *to, const extent *x)
+{
+    dt_shape shape = {0};
+    if (x->layers)
+        shape.dim[shape.rank++] = x->layers;
+    if (x->experts)
+        shape.dim[shape.rank++] = x->experts;
+    shape.dim[shape.rank++] = x->rows;
+    if (to->spec->rank == 2)
+        shape.dim[shape.rank++] = to->cols;
+    return shape;
+}
+
+static dt_status map_expert(dt_mapping *m, const dt_canonical *to, const spelled *s, const extent *x,
+                            int64_t expert, dt_error *err)
+{
+    dt_shape shape = shape_of(to, x);
+    for (int i = 0; i < (s->halves ? 2 : 1); i++) {
+        char name[NAME_BYTES], part[NAME_BYTES + 2];
+        dt_piece piece = {.plane = x->experts ? x->layer * x->experts + expert : x->layer,
+                          .to_row = (expert * (s->halves ? 2 : 1) + i) * x->rows,
+                          .rows = x->rows,
+                          .cols = to->cols};
+        if (!dt_megatron_expert(name, sizeof name, s->name, s->form, expert))
+            return dt_fail(err, DT_LIMIT, "the name \"%s\" is too long", s->name);
+        snprintf(part, sizeof part, "%s%s", name, !s->halves ? "" : i ? "_v" : "_w");
+        DT_PASS(dt_mapping_add_external(m, part, &shape, to->spec->rank, &piece.external, err));
+        DT_PASS(dt_mapping_add_piece(m, &piece, err));
+    }
+    return DT_OK;
+}
+
 static dt_status map_one(dt_mapping *m, const dt_model_config *c, const dt_canonical *to, const spelled *s,
                          dt_error *err)
 {
     dt_megatron_layer layer = {0};
-    int parts = s->halves ? 2 : 1, axes = to->spec->rank;
-    dt_shape shape = {0};
+    int64_t experts = to->spec->experts, parts = (experts ? experts : 1) * (s->halves ? 2 : 1);
+    extent x = {.rows = to->rows / parts, .experts = s->form == DT_EXPERTS_TOGETHER ? experts : 0};
     if (s->stacked) {
         dt_megatron_split_layer(to->spec->name, &layer);
-        shape.dim[shape.rank++] = stack_layers(c, to->spec->name);
+        x.layers = stack_layers(c, to->spec->name);
+        x.layer = layer.layer;
     }
-    shape.dim[shape.rank++] = to->rows / parts;
-    if (axes == 2)
-        shape.dim[shape.rank++] = to->cols;
-    for (int i = 0; i < parts; i++) {
-        char name[NAME_BYTES + 2];
-        dt_piece piece = {.plane = layer.layer,
-                          .to_row = i * (to->rows / parts),
-                          .rows = to->rows / parts,
-                          .cols = to->cols};
-        snprintf(name, sizeof name, "%s%s", s->name, !s->halves ? "" : i ? "_v" : "_w");
-        DT_PASS(dt_mapping_add_external(m, name, &shape, axes, &piece.external, err));
-        DT_PASS(dt_mapping_add_piece(m, &piece, err));
-    }
+    for (int64_t e = 0; e < (experts ? experts : 1); e++)
+        DT_PASS(map_expert(m, to, s, &x, e, err));
     return DT_OK;
 }
 
@@ -165,7 +235,7 @@ dt_status dt_megatron_map(const dt_model_config *config, const dt_stored_set *se
         const dt_canonical *to = dt_mapping_next(m, err);
         if (!to)
             return DT_INTERNAL;
-        spelled s = find_spelling(set, prefix, to->spec->name, spelling);
+        spelled s = find_spelling(set, prefix, to->spec, spelling);
         if (s.halves && to->spec->split != DT_SPLIT_GATED)
             return dt_fail(err, DT_FORMAT, "\"%s\" comes in halves, which only gated weights do", s.name);
         DT_PASS(map_one(m, config, to, &s, err));
@@ -182,14 +252,16 @@ static int cut_axis(dt_split split, int *stretches)
     return split == DT_SPLIT_NONE ? -1 : split == DT_SPLIT_ROW ? 1 : 0;
 }
 
-dt_status dt_megatron_cut(const dt_canonical *c, int ranks, dt_megatron_part *part, int *count, dt_error *err)
+dt_status dt_megatron_cut(const dt_canonical *c, int ranks, int64_t expert, dt_megatron_part *part,
+                          int *count, dt_error *err)
 {
     int stretches, axis = cut_axis(c->spec->split, &stretches), n = axis < 0 ? 1 : ranks;
-    int64_t rows = axis == 0 ? c->rows / (n * stretches) : c->rows, cols = axis == 1 ? c->cols / n : c->cols;
-    if (axis == 0 ? rows * n * stretches != c->rows : cols * n != c->cols)
+    int64_t whole = c->rows / (c->spec->experts ? c->spec->experts : 1);
+    int64_t rows = axis == 0 ? whole / (n * stretches) : whole, cols = axis == 1 ? c->cols / n : c->cols;
+    if (axis == 0 ? rows * n * stretches != whole : cols * n != c->cols)
         return dt_fail(err, DT_MISMATCH,
                        "\"%s\" [%" PRId64 ", %" PRId64 "] cannot be shared by %d tensor-parallel ranks",
-                       c->spec->name, c->rows, c->cols, ranks);
+                       c->spec->name, whole, c->cols, ranks);
     *count = 0;
     for (int s = 0; s < (axis == 0 ? stretches : 1); s++)
         for (int r = 0; r < n; r++) {
@@ -199,7 +271,7 @@ dt_status dt_megatron_cut(const dt_canonical *c, int ranks, dt_megatron_part *pa
             if (c->spec->rank == 2)
                 p->shape.dim[1] = cols;
             p->piece = (dt_piece){.row = s * rows,
-                                  .to_row = axis == 0 ? (s * n + r) * rows : 0,
+                                  .to_row = expert * whole + (axis == 0 ? (s * n + r) * rows : 0),
                                   .to_col = axis == 1 ? r * cols : 0,
                                   .rows = rows,
                                   .cols = cols};
@@ -217,7 +289,7 @@ static const struct {
     {"class_token", "a vision transformer"},
     {"binary_head.", "BERT"},
     {"tokentype_embeddings.", "BERT"},
-    {"mlp.experts.", "a mixture of experts"},
+    {"mlp.experts.weight1", "a mixture of experts in the old GroupedMLP layout"},
     {"query_key_value.", "a model from before Megatron Core"},
 };
 

@@ -43,16 +43,34 @@ typedef struct dt_megatron_part {
 } dt_megatron_part;
 
 /*
- * How `ranks` tensor-parallel ranks share a canonical tensor: at most 2 · ranks parts, in band order.
+ * How `ranks` tensor-parallel ranks share a canonical tensor, or one expert's block of it (expert 0 where there are
+ * none): at most 2 · ranks parts, in band order.
  * Errors: DT_MISMATCH does not divide.
  */
-dt_status dt_megatron_cut(const dt_canonical *canonical, int ranks, dt_megatron_part *part, int *count,
-                          dt_error *err);
+dt_status dt_megatron_cut(const dt_canonical *canonical, int ranks, int64_t expert, dt_megatron_part *part,
+                          int *count, dt_error *err);
 
 extern const dt_name_table dt_megatron_names; /* copies and skips; its rows are layout.c's */
 
 /* How names are spelled in a file. */
-typedef enum dt_megatron_spelling { DT_SPELL_TE, DT_SPELL_LOCAL } dt_megatron_spelling;
+typedef enum dt_megatron_spelling {
+    DT_SPELL_TE,
+    DT_SPELL_LOCAL,
+    DT_SPELL_DIST, /* a local spec's in torch_dist */
+    DT_SPELLINGS
+} dt_megatron_spelling;
+
+/* How the weights of experts lie in a file. */
+typedef enum dt_expert_form {
+    DT_EXPERTS_TOGETHER,   /* one tensor with an expert axis (torch_dist), under the canonical name */
+    DT_EXPERTS_SEQUENTIAL, /* experts.local_experts.E.linear_fc1.weight */
+    DT_EXPERTS_GROUPED,    /* experts.linear_fc1.weightE: Transformer Engine's grouped products */
+    DT_EXPERTS_APART,      /* experts.experts.E.linear_fc1.weight: torch_dist with singleton shards */
+    DT_EXPERT_FORMS
+} dt_expert_form;
+
+/* The name of one expert's tensor; a name that is not of experts stays. false: too long. */
+bool dt_megatron_expert(char *out, size_t bytes, const char *name, dt_expert_form form, int64_t expert);
 
 /* The file's name of a canonical tensor. false: too long. */
 bool dt_megatron_spell(char *out, size_t bytes, const char *canonical, dt_megatron_spelling spelling);

@@ -10,16 +10,16 @@
 #include <dirent.h>
 
 static const char *const hf_models[] = {
-    "hf/t5-v1.0",     "hf/t5-v1.1",      "hf/t5-v1.1-old-config",
-    "hf/t5-encoder",  "hf/t5-medium",    "hf/t5-overflow",
-    "hf/mt5",         "hf/umt5",         "hf/byt5",
-    "hf/gpt2",        "hf/gpt2-hub",     "hf/llama",
-    "hf/llama-gqa",   "hf/llama-linear", "hf/llama-medium",
-    "trained/t5-g2p",
+    "hf/t5-v1.0",    "hf/t5-v1.1",      "hf/t5-v1.1-old-config",
+    "hf/t5-encoder", "hf/t5-medium",    "hf/t5-overflow",
+    "hf/mt5",        "hf/umt5",         "hf/byt5",
+    "hf/gpt2",       "hf/gpt2-hub",     "hf/llama",
+    "hf/llama-gqa",  "hf/llama-linear", "hf/llama-medium",
+    "hf/mixtral",    "trained/t5-g2p",
 };
 static const char *const state_models[] = {
     "megatron/t5_learned",  "megatron/t5_relative", "megatron/t5_rope",         "megatron/t5_untied",
-    "megatron/gpt_learned", "megatron/gpt_llama",   "megatron/gpt_rope_scaled",
+    "megatron/gpt_learned", "megatron/gpt_llama",   "megatron/gpt_rope_scaled", "megatron/gpt_moe",
 };
 
 #define COUNT(table) ((int)(sizeof(table) / sizeof((table)[0])))
@@ -86,7 +86,8 @@ static int compare_layouts(const char *model, bool masters)
 static void checkpoint__every_layout_of_megatron_gives_the_same_weights(void **state)
 {
     int count = compare_layouts("megatron/checkpoints/gpt_llama", false) +
-                compare_layouts("megatron/checkpoints/t5", false);
+                compare_layouts("megatron/checkpoints/t5", false) +
+                compare_layouts("megatron/checkpoints/gpt_moe", false);
     if (!count)
         skip();
     assert_true(count >= 8);

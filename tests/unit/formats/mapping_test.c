@@ -190,7 +190,7 @@ static void mapping__tensor_parallel_parts_tile(void **state)
             dt_megatron_part part[8];
             int count = 0, seen[24][12] = {{0}};
             dt_error err = {0};
-            assert_ok(dt_megatron_cut(&c, ranks, part, &count, &err), err);
+            assert_ok(dt_megatron_cut(&c, ranks, 0, part, &count, &err), err);
             for (int i = 0; i < count; i++) {
                 const dt_piece *p = &part[i].piece;
                 assert_true(p->row + p->rows <= part[i].shape.dim[0] && p->cols <= part[i].shape.dim[1]);
@@ -210,7 +210,7 @@ static void mapping__uneven_parts_are_refused(void **state)
     dt_megatron_part part[8];
     int count;
     dt_error err = {0};
-    assert_fails(dt_megatron_cut(&c, 4, part, &count, &err), DT_MISMATCH, err, "decoder.w");
+    assert_fails(dt_megatron_cut(&c, 4, 0, part, &count, &err), DT_MISMATCH, err, "decoder.w");
 }
 
 static void mapping__spelling_is_local_or_te(void **state)
