@@ -97,7 +97,7 @@ static dt_status load_text(json_t **out, const char *text, size_t bytes, const c
     *out = json_loadb(text, bytes, JSON_REJECT_DUPLICATES | JSON_DECODE_ANY | JSON_ALLOW_NUL, &error);
     if (*out)
         return DT_OK;
-    if (json_error_code(&error) == json_error_out_of_memory)
+    if (json_error_code(&error) == json_error_out_of_memory || !error.text[0]) /* mistakes have words */
         return dt_fail_memory(err, bytes, "parsed JSON");
     return dt_fail(err, DT_FORMAT, "%s: line %d, column %d: %s", what, error.line, error.column, error.text);
 }

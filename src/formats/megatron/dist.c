@@ -98,7 +98,8 @@ dt_status dt_megatron_dist_open(dt_checkpoint *c, const dt_open_options *options
     const dt_value *iteration = common ? dt_value_get(common, "iteration") : NULL;
     c->iteration = dt_value_is(iteration, DT_VALUE_INT) ? iteration->integer : -1;
     c->config_file = "the arguments (\"args\") in common.pt";
-    json_t *args = dt_megatron_arguments(common ? dt_value_get(common, "args") : NULL);
+    json_t *args = NULL;
+    DT_PASS(dt_megatron_arguments(&args, common ? dt_value_get(common, "args") : NULL, err));
     note_layout(c, args);
     dt_status status = dt_megatron_any_config(c, options, args, err);
     if (status == DT_OK)

@@ -68,11 +68,14 @@ static bool is_empty_sequence(const dt_value *value)
 
 static dt_status read_place(reader *r, const dt_value *index, item *out)
 {
-    out->key = dt_value_text(dt_value_get(index, "fqn"), r->scratch);
-    if (!dt_value_is_object(index, "MetadataIndex") || !out->key)
+    const dt_value *name = dt_value_get(index, "fqn");
+    if (!dt_value_is_object(index, "MetadataIndex") || !dt_value_is_name(name))
         return dt_fail(r->err, DT_FORMAT,
                        "storage_data has a key that is no MetadataIndex with a text fqn (%s)",
                        class_of(index));
+    out->key = dt_value_text(name, r->scratch);
+    if (!out->key)
+        return dt_fail_memory(r->err, name->text.bytes, "a tensor's name");
     const dt_value *offset = dt_value_get(index, "offset");
     out->rank = -1;
     if (is_none(offset))
@@ -93,11 +96,14 @@ static dt_status read_info(reader *r, const dt_value *info, item *out)
 {
     const dt_value *offset = dt_value_get(info, "offset"), *length = dt_value_get(info, "length");
     const dt_value *transforms = dt_value_get(info, "transform_descriptors");
-    out->file = dt_value_text(dt_value_get(info, "relative_path"), r->scratch);
-    if (!out->file || !dt_value_is(offset, DT_VALUE_INT) || !dt_value_is(length, DT_VALUE_INT) ||
+    const dt_value *path = dt_value_get(info, "relative_path");
+    if (!dt_value_is_name(path) || !dt_value_is(offset, DT_VALUE_INT) || !dt_value_is(length, DT_VALUE_INT) ||
         offset->integer < 0 || length->integer < 0)
         return dt_fail(r->err, DT_FORMAT, "storage_data: \"%s\" has no relative_path, offset and length (%s)",
                        out->key, class_of(info));
+    out->file = dt_value_text(path, r->scratch);
+    if (!out->file)
+        return dt_fail_memory(r->err, path->text.bytes, "a file's name");
     if (!is_plain_file(out->file))
         return dt_fail(r->err, DT_FORMAT,
                        "storage_data places \"%s\" in \"%s\", which is no file of this folder", out->key,
@@ -365,9 +371,12 @@ static dt_status add_entries(reader *r, const dt_value *entries)
         return dt_fail(r->err, DT_FORMAT, "state_dict_metadata is %s, not a dict", class_of(entries));
     for (uint32_t i = 0; i < entries->list.count; i += 2) {
         const dt_value *entry = entries->list.item[i + 1];
-        char *key = dt_value_text(entries->list.item[i], r->scratch);
-        if (!key)
+        const dt_value *name = entries->list.item[i];
+        if (!dt_value_is_name(name))
             return dt_fail(r->err, DT_FORMAT, "state_dict_metadata has a key that is no text");
+        char *key = dt_value_text(name, r->scratch);
+        if (!key)
+            return dt_fail_memory(r->err, name->text.bytes, "a tensor's name");
         if (dt_value_is_object(entry, "TensorStorageMetadata"))
             DT_PASS(add_tensor(r, key, entry));
         else if (dt_value_is_object(entry, "BytesStorageMetadata"))

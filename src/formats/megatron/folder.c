@@ -2,14 +2,16 @@
  * folder.c (megatron) - finds the folder of one iteration, and turns what a run saved beside its weights (arguments)
  * into flat JSON for config.c.
  */
-#include "base/map.h"
 #include "base/output.h"
 #include "base/text.h"
 #include "formats/megatron/megatron.h"
 
+#include <fcntl.h>
+#include <math.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <unistd.h>
 
 enum { PATH_BYTES = 4096, TRACKER_BYTES = 64, ARGUMENT_LIMIT = 4096 };
 
@@ -34,22 +36,30 @@ static bool iteration_folder(const char *text, size_t bytes, char out[64])
 
 bool dt_megatron_resolve(const char *path, char out[], size_t bytes)
 {
-    char tracker[PATH_BYTES], folder[64];
-    dt_map map;
+    char tracker[PATH_BYTES], folder[64], text[TRACKER_BYTES + 1];
     if ((size_t)snprintf(out, bytes, "%s", path) >= bytes ||
         snprintf(tracker, sizeof tracker, "%s/latest_checkpointed_iteration.txt", path) >= PATH_BYTES)
         return false;
     if (!dt_is_file(tracker))
         return dt_is_folder(path);
-    if (dt_map_open(&map, tracker, NULL) != DT_OK)
-        return false;
-    bool ok = map.size <= TRACKER_BYTES && iteration_folder((const char *)map.data, map.size, folder);
-    dt_map_close(&map);
-    return ok && (size_t)snprintf(out, bytes, "%s/%s", path, folder) < bytes && dt_is_folder(out);
+    int file = open(tracker, O_RDONLY | O_CLOEXEC); /* not mapped: detection cannot run out of memory */
+    ssize_t length = file < 0 ? -1 : read(file, text, sizeof text);
+    if (file >= 0)
+        close(file);
+    return length >= 0 && length <= TRACKER_BYTES && iteration_folder(text, (size_t)length, folder) &&
+           (size_t)snprintf(out, bytes, "%s/%s", path, folder) < bytes && dt_is_folder(out);
 }
 
 /* ---- arguments ---- */
 
+static bool has_plain_value(const dt_value *v)
+{
+    return v->kind == DT_VALUE_BOOL || v->kind == DT_VALUE_INT || v->kind == DT_VALUE_TEXT ||
+           (v->kind == DT_VALUE_REAL && isfinite(v->real)) ||
+           (dt_value_is_sequence(v) && v->list.count <= DT_MAX_LAYERS);
+}
+
+/* NULL when memory is short. */
 static json_t *plain_value(const dt_value *v)
 {
     if (v->kind == DT_VALUE_BOOL)
@@ -57,31 +67,39 @@ static json_t *plain_value(const dt_value *v)
     if (v->kind == DT_VALUE_INT)
         return json_integer(v->integer);
     if (v->kind == DT_VALUE_REAL)
-        return json_real(v->real); /* NULL for NaN: left out */
+        return json_real(v->real);
     if (v->kind == DT_VALUE_TEXT)
         return json_stringn(v->text.data, v->text.bytes);
-    if (!dt_value_is_sequence(v) || v->list.count > DT_MAX_LAYERS)
-        return NULL;
     json_t *list = json_array();
-    for (uint32_t i = 0; list && i < v->list.count; i++) {
+    int failed = list == NULL;
+    for (uint32_t i = 0; !failed && i < v->list.count; i++) {
         const dt_value *item = v->list.item[i];
-        json_array_append_new(list,
-                              dt_value_is(item, DT_VALUE_INT) ? json_integer(item->integer) : json_null());
+        failed = json_array_append_new(list, dt_value_is(item, DT_VALUE_INT) ? json_integer(item->integer)
+                                                                             : json_null());
     }
-    return list;
+    if (!failed)
+        return list;
+    json_decref(list);
+    return NULL;
 }
 
-json_t *dt_megatron_arguments(const dt_value *args)
+dt_status dt_megatron_arguments(json_t **out, const dt_value *args, dt_error *err)
 {
     const dt_value *map = dt_value_is(args, DT_VALUE_DICT) ? args : args ? dt_value_attributes(args) : NULL;
-    json_t *json = dt_value_is(map, DT_VALUE_DICT) ? json_object() : NULL;
-    for (uint32_t i = 0; json && i + 1 < map->list.count && i < ARGUMENT_LIMIT; i += 2) {
-        const dt_value *key = map->list.item[i];
-        json_t *value = plain_value(map->list.item[i + 1]);
-        if (value && dt_value_is(key, DT_VALUE_TEXT))
-            json_object_setn_new(json, key->text.data, key->text.bytes, value);
-        else
-            json_decref(value);
+    *out = NULL;
+    if (!dt_value_is(map, DT_VALUE_DICT))
+        return DT_OK;
+    json_t *json = json_object();
+    int failed = json == NULL;
+    for (uint32_t i = 0; !failed && i + 1 < map->list.count && i < ARGUMENT_LIMIT; i += 2) {
+        const dt_value *key = map->list.item[i], *value = map->list.item[i + 1];
+        if (dt_value_is(key, DT_VALUE_TEXT) && has_plain_value(value))
+            failed = json_object_setn_new(json, key->text.data, key->text.bytes, plain_value(value));
     }
-    return json;
+    if (!failed) {
+        *out = json;
+        return DT_OK;
+    }
+    json_decref(json);
+    return dt_fail_memory(err, map->list.count, "the arguments of a training run");
 }

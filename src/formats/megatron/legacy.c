@@ -303,7 +303,8 @@ dt_status dt_megatron_legacy_open(dt_checkpoint *c, const dt_open_options *optio
     DT_TRY(dt_torch_open(&file, c->set, path, err), err, "while reading %s", path);
     const dt_value *iteration = dt_value_get(dt_torch_root(file), "iteration");
     c->iteration = dt_value_is(iteration, DT_VALUE_INT) ? iteration->integer : -1;
-    json_t *args = dt_megatron_arguments(dt_value_get(dt_torch_root(file), "args"));
+    json_t *args = NULL;
+    DT_PASS(dt_megatron_arguments(&args, dt_value_get(dt_torch_root(file), "args"), err));
     dt_status status = open_ranks(c, args, dt_torch_root(file), &layout, err);
     c->config_file = dt_arena_printf(c->arena, "the arguments (\"args\") in %s", path + strlen(root) + 1);
     if (status == DT_OK)

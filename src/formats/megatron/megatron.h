@@ -28,8 +28,8 @@ void dt_megatron_use_vocabulary(dt_checkpoint *checkpoint, const dt_stored_tenso
 
 /* The folder that holds one iteration: PATH, or the one that its tracker file names. false: there is none. */
 bool dt_megatron_resolve(const char *path, char out[], size_t bytes);
-/* An argparse.Namespace (or dict) as flat JSON; what has no plain value is left out. NULL when it is neither. */
-json_t *dt_megatron_arguments(const dt_value *args);
+/* An argparse.Namespace (or dict) as flat JSON; what has no plain value is left out. *out is NULL when it is neither. */
+dt_status dt_megatron_arguments(json_t **out, const dt_value *args, dt_error *err);
 /* YAML text as JSON, without anchors. Unsupported where libyaml is missing. */
 dt_status dt_nemo_parse(json_t **out, const char *text, size_t bytes, dt_error *err);
 /* NeMo 2's context/model.yaml: the model's configuration as flat JSON. */

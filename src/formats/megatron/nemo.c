@@ -62,7 +62,7 @@ static dt_status place_value(yaml_reader *r, json_t *value, dt_error *err)
         free(r->key[r->depth - 1]);
         r->key[r->depth - 1] = NULL;
     }
-    return failed ? dt_fail(err, DT_FORMAT, "a value that is neither text nor number") : DT_OK;
+    return failed ? dt_fail_memory(err, 64, "a value of a configuration") : DT_OK;
 }
 
 static dt_status on_scalar(yaml_reader *r, const yaml_event_t *e, dt_error *err)

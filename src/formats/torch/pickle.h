@@ -119,6 +119,7 @@ bool dt_value_is(const dt_value *value, dt_value_kind kind); /* false for NULL *
 bool dt_value_is_text(const dt_value *value, const char *text);
 bool dt_value_is_object(const dt_value *value, const char *class_name); /* of any module */
 bool dt_value_is_tensor(const dt_value *value);
+bool dt_value_is_name(const dt_value *value);     /* a text without zeros: what dt_value_text copies */
 bool dt_value_is_sequence(const dt_value *value); /* a list or a tuple */
 
 /* A terminated copy of a text without zeros; NULL when it is none, or memory is short. */

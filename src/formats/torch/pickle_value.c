@@ -63,10 +63,15 @@ const dt_value *dt_value_get(const dt_value *map, const char *key)
     return NULL;
 }
 
+bool dt_value_is_name(const dt_value *value)
+{
+    return dt_value_is(value, DT_VALUE_TEXT) &&
+           !(value->text.bytes && memchr(value->text.data, 0, value->text.bytes));
+}
+
 char *dt_value_text(const dt_value *value, dt_arena *arena)
 {
-    if (!dt_value_is(value, DT_VALUE_TEXT) ||
-        (value->text.bytes && memchr(value->text.data, 0, value->text.bytes)))
+    if (!dt_value_is_name(value))
         return NULL;
     return dt_arena_text_n(arena, value->text.bytes ? value->text.data : "", value->text.bytes);
 }

@@ -117,9 +117,12 @@ static dt_status read_keys(dt_torch_file *file, const dt_value *keys, dt_error *
         return dt_fail_memory(err, keys->list.count * sizeof *file->storage, "a list of storages");
     file->storage_count = keys->list.count;
     for (uint32_t i = 0; i < keys->list.count; i++) {
-        char *key = dt_value_text(keys->list.item[i], file->arena);
-        if (!key)
+        const dt_value *name = keys->list.item[i];
+        if (!dt_value_is_name(name))
             return dt_fail(err, DT_FORMAT, "the key of storage %u is no text", i);
+        char *key = dt_value_text(name, file->arena);
+        if (!key)
+            return dt_fail_memory(err, name->text.bytes, "the key of a storage");
         file->storage[i] = (dt_torch_storage){.key = key, .order = i};
     }
     qsort(file->storage, file->storage_count, sizeof *file->storage, by_key);

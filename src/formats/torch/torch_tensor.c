@@ -33,13 +33,13 @@ dt_status dt_torch_storage_id_read(dt_torch_storage_id *out, const dt_torch_file
     const dt_value *id = dt_value_is(persistent, DT_VALUE_PERSISTENT) ? persistent->persistent.id : NULL;
     if (!dt_value_is(id, DT_VALUE_TUPLE) || id->list.count < 5 || !dt_value_is_text(item(id, 0), "storage") ||
         !dt_value_is(item(id, 1), DT_VALUE_GLOBAL) || item(id, 1)->global->what != DT_GLOBAL_STORAGE ||
-        !is_size(item(id, 4)))
+        !dt_value_is_name(item(id, 2)) || !is_size(item(id, 4)))
         return fail_id(err);
     *out = (dt_torch_storage_id){.type = item(id, 1)->global, .elements = item(id, 4)->integer};
     out->view_elements = out->elements;
     out->key = dt_value_text(item(id, 2), file->arena);
     if (!out->key)
-        return fail_id(err);
+        return dt_fail_memory(err, item(id, 2)->text.bytes, "the key of a storage");
     const dt_value *view = item(id, 5);
     if (!view || view->kind == DT_VALUE_NONE)
         return DT_OK;
