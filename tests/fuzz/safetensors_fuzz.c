@@ -1,7 +1,13 @@
 /* safetensors_fuzz.c - any bytes as a .safetensors file: an error, or tensors that can be read. */
 #include "formats_fuzz.h"
+#include "wrapped.h"
 
 #include "formats/safetensors/safetensors.h"
+
+size_t LLVMFuzzerCustomMutator(uint8_t *data, size_t bytes, size_t limit, unsigned seed)
+{
+    return mutate_wrapped(data, bytes, limit, seed);
+}
 
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t bytes)
 {
