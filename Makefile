@@ -48,7 +48,7 @@ fuzz:
 	@$(MAKE) --no-print-directory build-fuzz
 	@tools/fuzz build/fuzz $(FUZZ_SECONDS) $(FUZZ)
 
-interop: ## let transformers load what we write (makes a Python environment under build/; optional)
+interop: ## let torch, megatron-core and transformers load what we write (makes a Python environment under build/; optional)
 interop: build-release
 	@tools/interop/setup build/interop
 	@tools/interop/run build/release build/interop
