@@ -162,11 +162,6 @@ static dt_status check_positions(const dt_model_config *c, dt_error *err)
             return dt_fail(err, DT_UNSUPPORTED,
                            "configuration: \"position_embedding_type\" is relative, which only T5 has");
         DT_PASS(check_range("relative_attention_num_buckets", buckets, 4, 1 << 16, err));
-        if (buckets % 4)
-            return dt_fail(
-                err, DT_UNSUPPORTED,
-                "configuration: \"relative_attention_num_buckets\" is %lld, expected a multiple of 4",
-                (long long)buckets);
         return check_range("relative_attention_max_distance", c->relative_attention_max_distance,
                            buckets / 2 + 1, MAX_POSITIONS, err);
     }

@@ -46,7 +46,7 @@ void dt_cross_keys_values(dt_layer *l, dt_tensor *memory, dt_tensor **kv)
     const dt_model_config *c = dt_layer_config(l);
     int64_t A = c->num_attention_heads, D = c->kv_channels;
     dt_tensor *both = dt_layer_linear(l, memory, "cross_attention.linear_kv", c->hidden_size, 2 * A * D,
-                                      DT_SPLIT_QKV, c->add_bias_linear || c->add_qkv_bias);
+                                      DT_SPLIT_QKV, c->add_bias_linear);
     dt_split_groups(dt_layer_graph(l), both, A, 2, (int64_t[]){D, D}, kv);
 }
 
@@ -55,7 +55,7 @@ static dt_tensor *cross_attention(dt_layer *l, dt_tensor *x)
     const dt_model_config *c = dt_layer_config(l);
     int64_t A = c->num_attention_heads, D = c->kv_channels, H = c->hidden_size;
     dt_tensor *q = dt_layer_linear(l, x, "cross_attention.linear_q", H, A * D, DT_SPLIT_COLUMN,
-                                   c->add_bias_linear || c->add_qkv_bias);
+                                   c->add_bias_linear); /* add_qkv_bias is self attention's alone */
     dt_tensor *kv[2] = {NULL, NULL};
     if (dt_layer_memory(l))
         dt_cross_keys_values(l, dt_layer_memory(l), kv);

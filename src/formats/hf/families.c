@@ -169,7 +169,7 @@ static dt_status read_keys(const dt_hf_family *family, const json_t *json, dt_mo
     for (int i = 0; i < family->key_count; i++) {
         const dt_hf_key *k = &family->key[i];
         void *field = (char *)config + k->offset;
-        if (k->kind == DT_HF_INT)
+        if (k->kind == DT_HF_INT || k->kind == DT_HF_ALIAS)
             DT_PASS(dt_json_int(json, k->key, field, err));
         else if (k->kind == DT_HF_REAL)
             DT_PASS(dt_json_real(json, k->key, field, err));

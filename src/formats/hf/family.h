@@ -11,7 +11,8 @@
 
 #include <jansson.h>
 
-typedef enum dt_hf_kind { DT_HF_INT, DT_HF_REAL, DT_HF_BOOL } dt_hf_kind;
+/* An alias is another name that transformers reads, never writes: where it is given, it wins. */
+typedef enum dt_hf_kind { DT_HF_INT, DT_HF_REAL, DT_HF_BOOL, DT_HF_ALIAS } dt_hf_kind;
 
 typedef struct dt_hf_key {
     dt_hf_kind kind;

@@ -89,20 +89,30 @@ static dt_status read_rope_type(const char *type, dt_rope_scaling *out, dt_error
                    type, near ? " (nearest: " : "", near ? near : "", near ? ")" : "");
 }
 
+/* transformers rotates whole heads in the families read here, whatever this key says. */
+static dt_status refuse_partial_rotation(const dt_model_config *c, dt_error *err)
+{
+    return c->rotary_percent == 1
+               ? DT_OK
+               : dt_fail(err, DT_UNSUPPORTED,
+                         "config.json: \"partial_rotary_factor\" is %g; a %s rotates whole heads (1)",
+                         c->rotary_percent, c->family);
+}
+
 /*
  * v5 has rope_parameters with everything inside; v4 rope_theta beside rope_scaling, whose oldest spelling says
- * "type". What is inside wins.
+ * "type". What is inside wins; of both, rope_scaling, unless it is empty: transformers of either version reads that.
  */
 dt_status dt_hf_read_rope(dt_model_config *c, const json_t *json, dt_error *err)
 {
-    const json_t *inside = dt_json_get(json, "rope_parameters");
+    const json_t *inside = dt_json_get(json, "rope_scaling");
     const char *type = NULL;
-    if (!inside)
-        inside = dt_json_get(json, "rope_scaling");
+    if (!inside || (json_is_object(inside) && json_object_size(inside) == 0))
+        inside = dt_json_get(json, "rope_parameters");
     DT_PASS(dt_json_real(json, "rope_theta", &c->rotary_base, err));
     DT_PASS(dt_json_real(json, "partial_rotary_factor", &c->rotary_percent, err));
     if (!inside)
-        return DT_OK;
+        return refuse_partial_rotation(c, err);
     if (!json_is_object(inside))
         return dt_fail(err, DT_FORMAT, "config.json: \"rope_parameters\" or \"rope_scaling\" is no object");
     DT_PASS(dt_json_string(inside, "type", &type, err));
@@ -111,6 +121,7 @@ dt_status dt_hf_read_rope(dt_model_config *c, const json_t *json, dt_error *err)
         DT_PASS(read_rope_type(type, &c->rope_scaling_type, err));
     DT_PASS(dt_json_real(inside, "rope_theta", &c->rotary_base, err));
     DT_PASS(dt_json_real(inside, "partial_rotary_factor", &c->rotary_percent, err));
+    DT_PASS(refuse_partial_rotation(c, err));
     if (c->rope_scaling_type == DT_ROPE_PLAIN)
         return DT_OK;
     if (!dt_json_get(inside, "factor"))

@@ -50,22 +50,26 @@ void dt_hf_umt5_defaults(dt_model_config *c)
     c->relative_bias_per_layer = true;
 }
 
-/* "relu", "gated-gelu", …; gated-gelu has always meant the tanh form. */
+/*
+ * "relu", "gated-gelu", …; gated-gelu has always meant the tanh form. What newer files say again in two keys of their
+ * own overrules it, as in transformers.
+ */
 static dt_status read_feed_forward(dt_model_config *c, const json_t *json, dt_error *err)
 {
     const char *text = NULL;
     DT_PASS(dt_json_string(json, "feed_forward_proj", &text, err));
-    if (!text) {
-        DT_PASS(dt_json_bool(json, "is_gated_act", &c->gated_linear_unit, err));
-        DT_PASS(dt_json_string(json, "dense_act_fn", &text, err));
-        return text ? dt_hf_read_activation("dense_act_fn", text, &c->activation_func, err) : DT_OK;
-    }
-    c->gated_linear_unit = dt_starts_with(text, "gated-");
-    if (c->gated_linear_unit)
+    if (text)
+        c->gated_linear_unit = dt_starts_with(text, "gated-");
+    if (text && c->gated_linear_unit)
         text += strlen("gated-");
-    if (c->gated_linear_unit && strcmp(text, "gelu") == 0)
+    if (text && c->gated_linear_unit && strcmp(text, "gelu") == 0)
         text = "gelu_new";
-    return dt_hf_read_activation("feed_forward_proj", text, &c->activation_func, err);
+    if (text)
+        DT_PASS(dt_hf_read_activation("feed_forward_proj", text, &c->activation_func, err));
+    DT_PASS(dt_json_bool(json, "is_gated_act", &c->gated_linear_unit, err));
+    text = NULL;
+    DT_PASS(dt_json_string(json, "dense_act_fn", &text, err));
+    return text ? dt_hf_read_activation("dense_act_fn", text, &c->activation_func, err) : DT_OK;
 }
 
 static dt_status read_common(dt_model_config *c, const json_t *json, const dt_hf_evidence *evidence,

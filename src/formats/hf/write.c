@@ -59,6 +59,8 @@ static int write_keys(const dt_hf_family *family, const dt_model_config *c, json
     for (int i = 0; i < family->key_count; i++) {
         const dt_hf_key *k = &family->key[i];
         const void *field = (const char *)c + k->offset;
+        if (k->kind == DT_HF_ALIAS)
+            continue;
         json_t *value = k->kind == DT_HF_INT    ? json_integer(*(const int64_t *)field)
                         : k->kind == DT_HF_REAL ? json_real(*(const double *)field)
                                                 : json_boolean(*(const bool *)field);

@@ -99,14 +99,25 @@ READ_ENUM(dt_router_score, router_word)
 /* ---- what drivetrain does not compute yet ---- */
 
 static const char *const refused_switches[] = {
-    "multi_latent_attention",   "qk_l2_norm",
-    "attention_output_gate",    "apply_residual_connection_post_layernorm",
-    "rotary_percent_per_layer", "use_kitchen",
+    "multi_latent_attention",
+    "qk_l2_norm",
+    "attention_output_gate",
+    "apply_residual_connection_post_layernorm",
+    "rotary_percent_per_layer",
+    "use_kitchen",
+    "qk_layernorm",
+    "heterogeneous_block_specs",
+    "is_hybrid_model",
 };
 
 static const char *const refused_values[] = {
     "window_size",
     "activation_func_clamp_value",
+    "glu_linear_offset",
+    "no_rope_freq",
+    "mrope_section",
+    "linear_attention_freq",
+    "experimental_attention_variant",
     "heterogeneous_layers_config_path",
     "softcap",
     "mtp_num_layers",

@@ -196,6 +196,98 @@ static void bad_checkpoint__unknown_rope_names_key(void **state)
     assert_refuses(path, DT_FORMAT, "rope_parameters");
 }
 
+/* transformers takes rope_scaling where a file has both, and the other where it is empty. */
+static void bad_checkpoint__rope_scaling_goes_before_rope_parameters(void **state)
+{
+    const char *path = copy_model((char[4096]){0}, *state, "hf/llama-gqa", "model.safetensors", &(edit){0});
+    set_key(path, "rope_scaling", json_pack("{s:s,s:f}", "rope_type", "linear", "factor", 3.0));
+    dt_checkpoint *c = open_model(path, NULL);
+    assert_int_equal(dt_checkpoint_config(c)->rope_scaling_type, DT_ROPE_LINEAR);
+    assert_true(dt_checkpoint_config(c)->rope_scaling_factor == 3);
+    dt_checkpoint_close(c);
+    set_key(path, "rope_scaling", json_object());
+    c = open_model(path, NULL);
+    assert_int_equal(dt_checkpoint_config(c)->rope_scaling_type, DT_ROPE_LLAMA3);
+    dt_checkpoint_close(c);
+}
+
+static void bad_checkpoint__partial_rotation_names_the_key(void **state)
+{
+    const char *path = copy_model((char[4096]){0}, *state, "hf/llama-gqa", "model.safetensors", &(edit){0});
+    set_key(path, "partial_rotary_factor", json_real(0.5));
+    assert_refuses(path, DT_UNSUPPORTED, "\"partial_rotary_factor\" is 0.5");
+    set_key(path, "rope_parameters", json_null());
+    assert_refuses(path, DT_UNSUPPORTED, "\"partial_rotary_factor\" is 0.5");
+}
+
+/* transformers' attribute_map: generic names stand for the family's own, and overrule them. */
+static void bad_checkpoint__generic_key_names_are_read(void **state)
+{
+    const char *path = edited_t5(.drop = NULL);
+    set_key(path, "num_heads", json_integer(999));
+    set_key(path, "num_attention_heads", json_integer(4));
+    set_key(path, "num_hidden_layers", json_integer(2));
+    dt_checkpoint_close(open_model(path, NULL));
+    set_key(path, "head_dim", json_integer(9));
+    assert_refuses(path, DT_MISMATCH, "\"d_kv\" is 9");
+    path = copy_model((char[4096]){0}, *state, "hf/gpt2", "model.safetensors", &(edit){0});
+    set_key(path, "n_head", json_null());
+    set_key(path, "num_attention_heads", json_integer(2)); /* no tensor's shape tells */
+    dt_checkpoint *c = open_model(path, NULL);
+    assert_int_equal(dt_checkpoint_config(c)->num_attention_heads, 2);
+    dt_checkpoint_close(c);
+}
+
+/* What is said twice: the newer keys win, as in transformers. */
+static void bad_checkpoint__dense_act_fn_goes_before_feed_forward_proj(void **state)
+{
+    const char *path = edited_t5(.drop = NULL);
+    set_key(path, "dense_act_fn", json_string("silu"));
+    dt_checkpoint *c = open_model(path, NULL);
+    assert_int_equal(dt_checkpoint_config(c)->activation_func, DT_ACT_SILU);
+    assert_true(dt_checkpoint_config(c)->gated_linear_unit);
+    dt_checkpoint_close(c);
+    set_key(path, "dense_act_fn", json_string("mish"));
+    assert_refuses(path, DT_UNSUPPORTED, "\"dense_act_fn\" is \"mish\"");
+}
+
+/* Every one of these changes what the model computes, and no tensor shows it. */
+static void bad_checkpoint__unknown_mathematics_names_the_key(void **state)
+{
+    const struct {
+        const char *key;
+        json_t *value;
+    } cases[] = {
+        {"glu_linear_offset", json_real(1)},
+        {"no_rope_freq", json_integer(2)},
+        {"no_rope_freq", json_pack("[i,i]", 1, 0)},
+        {"window_size", json_pack("[i,i]", 4, 0)},
+        {"qk_layernorm", json_true()},
+        {"qk_l2_norm", json_true()},
+        {"attention_output_gate", json_true()},
+        {"activation_func_clamp_value", json_real(7)},
+        {"softmax_type", json_string("off-by-one")},
+        {"position_embedding_type", json_string("yarn")},
+        {"heterogeneous_block_specs", json_true()},
+        {"linear_attention_freq", json_integer(4)},
+        {"experimental_attention_variant", json_string("dsa")},
+        {"apply_residual_connection_post_layernorm", json_true()},
+    };
+    char from[4096], words[128];
+    if (!model_folder(from, "megatron/gpt_llama"))
+        skip();
+    for (size_t i = 0; i < sizeof cases / sizeof cases[0]; i++) {
+        dt_error err = {0};
+        assert_ok(
+            dt_copy_file(in_folder(from, "state.safetensors"), in_folder(*state, "state.safetensors"), &err),
+            err);
+        assert_ok(dt_copy_file(in_folder(from, "config.json"), in_folder(*state, "config.json"), &err), err);
+        set_key(*state, cases[i].key, cases[i].value);
+        snprintf(words, sizeof words, "key \"%s\" is", cases[i].key);
+        assert_refuses(*state, DT_UNSUPPORTED, words);
+    }
+}
+
 static void bad_checkpoint__hostile_sizes_are_refused(void **state)
 {
     const char *path = edited_t5(.drop = NULL);
@@ -459,6 +551,16 @@ int main(void)
         cmocka_unit_test_setup_teardown(bad_checkpoint__unknown_words_name_key_and_nearest, make_folder,
                                         remove_folder),
         cmocka_unit_test_setup_teardown(bad_checkpoint__unknown_rope_names_key, make_folder, remove_folder),
+        cmocka_unit_test_setup_teardown(bad_checkpoint__rope_scaling_goes_before_rope_parameters, make_folder,
+                                        remove_folder),
+        cmocka_unit_test_setup_teardown(bad_checkpoint__partial_rotation_names_the_key, make_folder,
+                                        remove_folder),
+        cmocka_unit_test_setup_teardown(bad_checkpoint__generic_key_names_are_read, make_folder,
+                                        remove_folder),
+        cmocka_unit_test_setup_teardown(bad_checkpoint__dense_act_fn_goes_before_feed_forward_proj,
+                                        make_folder, remove_folder),
+        cmocka_unit_test_setup_teardown(bad_checkpoint__unknown_mathematics_names_the_key, make_folder,
+                                        remove_folder),
         cmocka_unit_test_setup_teardown(bad_checkpoint__hostile_sizes_are_refused, make_folder,
                                         remove_folder),
         cmocka_unit_test_setup_teardown(bad_checkpoint__nan_is_found_and_named, make_folder, remove_folder),

@@ -98,8 +98,11 @@ static void config__refuses_positions_it_cannot_compute(void **state)
     assert_fails(dt_config_check(&c, &err), DT_UNSUPPORTED, err, "scaling factor");
     c = sound("t5");
     c.position_embedding_type = DT_POSITION_RELATIVE;
-    c.relative_attention_num_buckets = 6;
-    assert_fails(dt_config_check(&c, &err), DT_UNSUPPORTED, err, "multiple of 4");
+    c.relative_attention_num_buckets =
+        7; /* odd, and no multiple of 4: halves round down, as in transformers */
+    assert_ok(dt_config_check(&c, &err), err);
+    c.relative_attention_num_buckets = 3;
+    assert_fails(dt_config_check(&c, &err), DT_UNSUPPORTED, err, "relative_attention_num_buckets");
 }
 
 static void config__says_what_stock_megatron_would_not_compute(void **state)
