@@ -19,7 +19,7 @@
 #include "backend/cpu/tiles.h"
 #include "backend/cpu/vmath.h"
 
-enum { BLOCKS_IN_CHUNK = 16, DW_STRETCH = 256 };
+enum { BLOCKS_IN_CHUNK = 16, DW_STRETCH = 256, STRIP_BYTES = 1 << 19, AHEAD_BYTES = 4096 };
 
 static inline size_t round_64(size_t bytes)
 {
@@ -82,9 +82,9 @@ static tiling tiling_of(const product_type *type, int64_t rows)
     return (tiling){rows, (rows + type->rows - 1) / type->rows};
 }
 
-static int64_t block_begin(tiling b, int64_t block)
+static int64_t block_begin(tiling b, int64_t index)
 {
-    return b.rows * block / b.count;
+    return b.rows * index / b.count;
 }
 
 static int64_t block_holding(tiling b, int64_t row)
@@ -164,62 +164,94 @@ static const uint16_t *scales_of(const product *p, int64_t panel)
     return (const uint16_t *)all + panel * (p->k / DT_Q8_GROUP) * DT_PANEL;
 }
 
-static void multiply_block(const product *p, const char *x, int64_t R, int64_t a, int64_t b, float *sums)
+/* One block of a chunk's rows. */
+typedef struct row_block {
+    const char *x; /* packed */
+    int64_t row, R;
+    int64_t index, count; /* which of how many */
+    int64_t panels_on;    /* how many panels further the next pair is */
+} row_block;
+
+/* What to fetch while block `index` of `count` meets panels a and b. Weights come from memory, and a loop with arithmetic
+ * in it hides the next misses from the hardware. One block: a little ahead in its own panels. Several: the panels are in
+ * L2 after the first, and each fetches its part of the next pair's, as long as both pairs fit. */
+static void fetch_for(const row_block *rows, size_t panel_bytes, tile *t)
+{
+    bool next = rows->count > 1 && panel_bytes <= STRIP_BYTES / 2;
+    size_t far =
+        (size_t)rows->panels_on * panel_bytes + (size_t)rows->index * (panel_bytes / (size_t)rows->count);
+    t->ahead_step = next ? 64 / rows->count : 64;
+    for (int i = 0; i < 2; i++)
+        t->ahead[i] = t->w[i] + (next ? far : AHEAD_BYTES);
+}
+
+/* Panels a and, unless -1, b. */
+static void multiply_block(const product *p, const row_block *rows, int64_t a, int64_t b, float *sums)
 {
     size_t panel_bytes = dt_panel_bytes(p->type->dtype, p->k);
     bool scaled = p->type->dtype == DT_Q8_0;
-    tile t = {.x = x, .k = p->k, .sums = sums};
+    tile t = {.x = rows->x, .k = p->k, .sums = sums};
     t.w[0] = p->panels + (size_t)a * panel_bytes;
     t.scale[0] = scaled ? scales_of(p, a) : NULL;
-    memset(sums, 0, (size_t)R * SUMS * sizeof *sums);
+    memset(sums, 0, (size_t)rows->R * SUMS * sizeof *sums);
+    t.w[1] = t.w[0];
     if (b >= 0) {
         t.w[1] = p->panels + (size_t)b * panel_bytes;
         t.scale[1] = scaled ? scales_of(p, b) : NULL;
     }
-    p->type->tile[R][b >= 0 ? TILE_PANELS : 1](&t);
+    fetch_for(rows, panel_bytes, &t);
+    p->type->tile[rows->R][b >= 0 ? TILE_PANELS : 1](&t);
     if (b < 0 || TILE_PANELS == 2)
         return;
     t.w[0] = t.w[1];
+    t.ahead[0] = t.ahead[1];
     t.scale[0] = t.scale[1];
     t.sums += DT_PANEL;
-    p->type->tile[R][1](&t);
+    p->type->tile[rows->R][1](&t);
 }
 
 /* Gate's panel `a` beside up's 16 outputs from F + 16 a. Where F is a multiple of 16 these are a panel; else they lie
  * in two, from whose sums they are cut. */
-static void multiply_gated(const product *p, const char *x, int64_t R, int64_t a, float *sums)
+static void multiply_gated(const product *p, const row_block *rows, int64_t a, float *sums)
 {
     _Alignas(64) float both[TILE_ROWS * SUMS];
     int64_t up = p->y_columns + a * DT_PANEL, panel = up / DT_PANEL, shift = up % DT_PANEL;
     if (shift == 0) {
-        multiply_block(p, x, R, a, panel, sums);
+        multiply_block(p, rows, a, panel, sums);
         return;
     }
-    multiply_block(p, x, R, a, -1, sums);
-    multiply_block(p, x, R, panel, panel + 1 < dt_panels(p->outputs) ? panel + 1 : -1, both);
-    for (int64_t r = 0; r < R; r++)
+    multiply_block(p, rows, a, -1, sums);
+    multiply_block(p, rows, panel, panel + 1 < dt_panels(p->outputs) ? panel + 1 : -1, both);
+    for (int64_t r = 0; r < rows->R; r++)
         v_store(sums + r * SUMS + DT_PANEL, v_load(both + r * SUMS + shift));
+}
+
+static row_block block_at(const product *p, const product_room *room, tiling b, int64_t index)
+{
+    int64_t row = block_begin(b, index);
+    return (row_block){.x = room->rows + (size_t)row * packed_row_bytes(p->type, p->k),
+                       .row = row,
+                       .R = block_begin(b, index + 1) - row,
+                       .index = index,
+                       .count = b.count,
+                       .panels_on = p->glu ? 1 : 2};
 }
 
 static void multiply_chunk(const product *p, const product_room *room, int64_t first, tiling b, int thread,
                            int threads)
 {
     int64_t panels = dt_panels(p->y_columns), units = p->glu ? panels : (panels + 1) / 2, begin, end;
-    size_t row_bytes = packed_row_bytes(p->type, p->k);
     _Alignas(64) float sums[TILE_ROWS * SUMS];
     dt_share(units * b.count, 1, thread, threads, &begin, &end);
     for (int64_t item = begin; item < end; item++) {
-        int64_t unit = item / b.count, row = block_begin(b, item % b.count);
-        int64_t R = block_begin(b, item % b.count + 1) - row;
-        const char *x = room->rows + (size_t)row * row_bytes;
-        if (p->glu) {
-            multiply_gated(p, x, R, unit, sums);
-            finish_block(p, sums, first + row, R, unit, -1);
-            continue;
-        }
-        int64_t right = 2 * unit + 1 < panels ? 2 * unit + 1 : -1;
-        multiply_block(p, x, R, 2 * unit, right, sums);
-        finish_block(p, sums, first + row, R, 2 * unit, right);
+        int64_t unit = item / b.count, left = p->glu ? unit : 2 * unit;
+        int64_t right = p->glu || left + 1 == panels ? -1 : left + 1;
+        row_block rows = block_at(p, room, b, item % b.count);
+        if (p->glu)
+            multiply_gated(p, &rows, left, sums);
+        else
+            multiply_block(p, &rows, left, right, sums);
+        finish_block(p, sums, first + rows.row, rows.R, left, right);
     }
 }
 
@@ -374,6 +406,8 @@ static void multiply_dw(const dt_kernel_call *call, const dw_room *room, int64_t
         for (int64_t panel = left; panel < least(left + 2, panels); panel++, tile_call.sums += DT_PANEL) {
             tile_call.w[0] = p.panels + (size_t)panel * dt_panel_bytes(DT_F32, rows);
             tile_call.w[1] = tile_call.w[0] + dt_panel_bytes(DT_F32, rows);
+            tile_call.ahead[0] = tile_call.w[0],
+            tile_call.ahead[1] = tile_call.w[1]; /* all near: fetch nothing new */
             bool both = TILE_PANELS == 2 && panel + 1 < panels && panel == left;
             product_f32.tile[R][both ? 2 : 1](&tile_call);
             if (both)
