@@ -137,6 +137,11 @@ done:
     return status;
 }
 
+dt_status dt_make_folder(const char *path, dt_error *err)
+{
+    return mkdir(path, 0777) == 0 ? DT_OK : dt_fail_errno(err, "cannot create the folder", path);
+}
+
 void dt_output_folder_discard(dt_output_folder *folder)
 {
     if (!folder)

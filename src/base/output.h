@@ -30,6 +30,7 @@ const char *dt_output_folder_path(const dt_output_folder *folder);          /* w
 dt_status dt_output_folder_commit(dt_output_folder *folder, dt_error *err); /* destroys, also on failure */
 void dt_output_folder_discard(dt_output_folder *folder);
 
+dt_status dt_make_folder(const char *path, dt_error *err); /* below an output folder; it must not exist */
 dt_status dt_copy_file(const char *from, const char *to, dt_error *err);
 dt_status dt_remove_tree(const char *path, dt_error *err);
 bool dt_is_folder(const char *path);

@@ -10,10 +10,16 @@
 #include <string.h>
 
 static const option_spec options[] = {
-    {"to", 0, OPTION_TEXT, "FORMAT", "hf or megatron-state"},
+    {"to", 0, OPTION_TEXT, "FORMAT", "hf, megatron, megatron-dist or megatron-state"},
     {"output", 'o', OPTION_TEXT, "PATH", "folder to write [MODEL-FORMAT]"},
     {"dtype", 0, OPTION_TEXT, "TYPE", "f32, bf16 or f16 [as stored]"},
     {"spec", 0, OPTION_TEXT, "NAMES", "te or local: names in Megatron files [te]"},
+    {"tp", 0, OPTION_INT, "N", "megatron, megatron-dist: tensor-parallel ranks [1]"},
+    {"pp", 0, OPTION_INT, "N", "pipeline stages [1]"},
+    {"vp", 0, OPTION_INT, "N", "virtual stages in each pipeline stage [1]"},
+    {"ep", 0, OPTION_INT, "N", "expert-parallel ranks [1]"},
+    {"vocab-size-divisible-by", 0, OPTION_INT, "N",
+     "pad the vocabulary to a multiple of N times --tp [as stored, or 128]"},
     {"shard-bytes", 0, OPTION_BYTES, "BYTES", "hf: largest file [5G]"},
     {"check", 0, OPTION_TEXT, "on|off", "reload what was written and compare it on fixed prompts [on]"},
     {"force", 0, OPTION_FLAG, NULL, "replace an existing output"},
@@ -50,6 +56,31 @@ static bool choice(const command_line *line, const char *option, const char *yes
     return true;
 }
 
+static bool count_of(const command_line *line, const char *option, int *out)
+{
+    long long n = (long long)int_of(line, option, 1);
+    *out = (int)n;
+    if (n < 1 || n > 999)
+        return usage_error(line, "--%s %lld: expected 1 to 999", option, n), false;
+    return true;
+}
+
+/* Ranks to write for. */
+static bool layout_of(const command_line *line, dt_export_options *e)
+{
+    e->vocab_divisible_by = int_of(line, "vocab-size-divisible-by", 0);
+    if (!count_of(line, "tp", &e->tensor_parallel) || !count_of(line, "pp", &e->pipeline_parallel) ||
+        !count_of(line, "vp", &e->virtual_pipeline) || !count_of(line, "ep", &e->expert_parallel))
+        return false;
+    bool ranked = strcmp(e->format, "megatron") == 0 || strcmp(e->format, "megatron-dist") == 0;
+    static const char *const options_of_ranks[] = {"tp", "pp", "vp", "ep", "vocab-size-divisible-by"};
+    for (int i = 0; !ranked && i < 5; i++)
+        if (option_of(line, options_of_ranks[i])->given)
+            return usage_error(line, "--%s belongs to --to megatron and megatron-dist", options_of_ranks[i]),
+                   false;
+    return true;
+}
+
 static bool request_of(const command_line *line, request *r)
 {
     const char *to = text_of(line, "to"), *output = text_of(line, "output");
@@ -61,7 +92,11 @@ static bool request_of(const command_line *line, request *r)
     if (!to)
         return usage_error(line, "needs --to FORMAT"), false;
     if (!known_format(to))
-        return usage_error(line, "--to \"%s\": drivetrain writes hf and megatron-state", to), false;
+        return usage_error(line,
+                           "--to \"%s\": drivetrain writes hf, megatron, megatron-dist and "
+                           "megatron-state",
+                           to),
+               false;
     *e = (dt_export_options){.format = to,
                              .cast = text_of(line, "dtype") != NULL,
                              .shard_bytes = (uint64_t)option_of(line, "shard-bytes")->number,
@@ -77,7 +112,7 @@ static bool request_of(const command_line *line, request *r)
         snprintf(r->output, sizeof r->output, "%s", output);
     else
         snprintf(r->output, sizeof r->output, "%.*s-%s", (int)length, r->model, to);
-    return choice(line, "spec", "local", "te", false, &e->local_names) &&
+    return layout_of(line, e) && choice(line, "spec", "local", "te", false, &e->local_names) &&
            choice(line, "check", "on", "off", true, &r->check);
 }
 
@@ -187,7 +222,8 @@ static dt_exit run(const command_line *line)
 static const char *const positional[] = {"MODEL", "directory or file; its format is found from its content",
                                          NULL};
 static const char *const examples[] = {"export iter_0001000/ --to hf -o llama-hf/",
-                                       "export t5-small/ --to megatron-state --dtype bf16", NULL};
+                                       "export t5-small/ --to megatron-state --dtype bf16",
+                                       "export llama-hf/ --to megatron-dist --tp 4 --pp 2", NULL};
 
 const command_spec command_export = {
     .name = "export",

@@ -12,7 +12,8 @@ dt_room(formats USES base tensor graph nn models
     mapping.c names.c bind.c check.c checkpoint.c export.c
     hf/families.c hf/shared.c hf/gpt2.c hf/llama.c hf/mixtral.c hf/t5.c hf/open.c hf/write.c
     megatron/distcp.c megatron/config.c megatron/folder.c megatron/layout.c megatron/state.c megatron/legacy.c
-    megatron/dist.c megatron/nemo.c megatron/ranks.c megatron/distcp_write.c
+    megatron/dist.c megatron/nemo.c megatron/ranks.c megatron/writing.c megatron/arguments.c
+    megatron/legacy_write.c megatron/dist_write.c megatron/distcp_write.c
   HEADERS checkpoint.h
   LINKS PkgConfig::jansson PkgConfig::libdeflate ${dt_yaml})
 if(yaml_FOUND AND TARGET dt_formats)
