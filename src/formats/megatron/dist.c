@@ -92,8 +92,10 @@ dt_status dt_megatron_dist_open(dt_checkpoint *c, const dt_open_options *options
 {
     char root[PATH_BYTES];
     const dt_value *common = NULL;
-    if (!dt_megatron_resolve(c->path, root, sizeof root) || !(c->root = dt_arena_text(c->arena, root)))
+    if (!dt_megatron_resolve(c->path, root, sizeof root))
         return dt_fail(err, DT_NOT_FOUND, "%s holds no iteration", c->path);
+    if (!(c->root = dt_arena_text(c->arena, root)))
+        return dt_fail_memory(err, strlen(root), "a path");
     DT_TRY(dt_distcp_read(c->set, c->root, &common, err), err, "while reading %s", c->root);
     const dt_value *iteration = common ? dt_value_get(common, "iteration") : NULL;
     c->iteration = dt_value_is(iteration, DT_VALUE_INT) ? iteration->integer : -1;

@@ -310,8 +310,9 @@ static void hostile__an_archive_has_no_holes(void **state)
     dt_text_append(&holed, a.file.data, at);
     dt_text_put(&holed, "hidden");
     dt_text_append(&holed, second, a.file.bytes - at);
-    char *directory = memmem(holed.data, holed.bytes, "PK\1\2", 4),
-         *other = memmem(directory + 4, 200, "PK\1\2", 4), *end = memmem(directory, 300, "PK\5\6", 4);
+    char *end_of_file = holed.data + holed.bytes, *directory = memmem(holed.data, holed.bytes, "PK\1\2", 4),
+         *other = memmem(directory + 4, (size_t)(end_of_file - directory) - 4, "PK\1\2", 4),
+         *end = memmem(other, (size_t)(end_of_file - other), "PK\5\6", 4);
     other[42] = (char)(other[42] + 6);
     end[16] = (char)(end[16] + 6);
     assert_fails(read_torch(&holed, &err), DT_FORMAT, err, "belong to no entry");
