@@ -2,7 +2,7 @@
  * families.c - the table of Hugging Face model types, and reading config.json into drivetrain's configuration.
  *
  * Which types there are is models.def's last column. Keys are decided one by one, never by transformers' version:
- * null counts as absent, absent as the class default.
+ * null counts as absent, absent as the class default; but a null end token is none.
  */
 #include "base/json.h"
 #include "base/text.h"
@@ -189,12 +189,16 @@ static dt_status read_token_id(const json_t *value, const char *key, int64_t *ou
     return DT_OK;
 }
 
-/* One id or a list of them. */
+/* One id, a list of them, or null: the model has none, whatever its class's default. */
 static dt_status read_stop_ids(const json_t *json, dt_model_config *config, dt_error *err)
 {
-    const json_t *value = dt_json_get(json, "eos_token_id");
+    const json_t *value = json_object_get(json, "eos_token_id");
     if (!value)
         return DT_OK;
+    if (json_is_null(value)) {
+        config->eos_count = 0;
+        return DT_OK;
+    }
     size_t count = json_is_array(value) ? json_array_size(value) : 1;
     if (count > DT_MAX_STOP_IDS)
         return dt_fail(err, DT_LIMIT, "key \"eos_token_id\" lists %zu ids, at most %d are kept", count,
