@@ -1,6 +1,7 @@
 /* distcp_write_test.c - torch_dist folders that we wrote: our reader finds every bit, and half a folder is none. */
 #include "formats/build.h"
 
+#include "base/fail.h"
 #include "formats/megatron/distcp.h"
 #include "formats/megatron/distcp_write.h"
 
@@ -257,6 +258,89 @@ static void distcp_write__a_full_disk_leaves_no_checkpoint(void **state)
     assert_int_equal(mkdir(*state, 0700), 0);
 }
 
+/* ---- memory that runs out ---- */
+
+static long left = -1; /* allocations until the one that fails; -1: none fails */
+
+static bool fails_now(void)
+{
+    return left >= 0 && left-- == 0;
+}
+
+void *__real_malloc(size_t bytes);
+void *__real_calloc(size_t count, size_t bytes);
+void *__real_realloc(void *old, size_t bytes);
+char *__real_strdup(const char *text);
+void *__wrap_malloc(size_t bytes);
+void *__wrap_calloc(size_t count, size_t bytes);
+void *__wrap_realloc(void *old, size_t bytes);
+char *__wrap_strdup(const char *text);
+
+void *__wrap_malloc(size_t bytes)
+{
+    return fails_now() ? NULL : __real_malloc(bytes);
+}
+
+void *__wrap_calloc(size_t count, size_t bytes)
+{
+    return fails_now() ? NULL : __real_calloc(count, bytes);
+}
+
+void *__wrap_realloc(void *old, size_t bytes)
+{
+    return fails_now() ? NULL : __real_realloc(old, bytes);
+}
+
+char *__wrap_strdup(const char *text)
+{
+    return fails_now() ? NULL : __real_strdup(text);
+}
+
+/* An object, two tensors, two ranks, on whatever memory there is. */
+static dt_status write_one(const char *folder, dt_error *err)
+{
+    static const dt_distcp_tensor TWO[] = {{"w", DT_F32, {2, {4, 6}}, W, 4},
+                                           {"one", DT_F64, {0, {0}}, ONE, 1}};
+    dt_torch_writer *object = NULL;
+    dt_distcp_writer *w = NULL;
+    dt_status status;
+    uint8_t data[512] = {0};
+    DT_GO(status, dt_torch_writer_create(&object, "archive", err));
+    dt_torch_put_copy(object, DT_U8, &(dt_shape){.rank = 1, .dim = {512}}, data);
+    DT_GO(status, dt_distcp_create(&w, folder, TWO, 2, &(dt_distcp_item){"o/shard_0_1", 0, object}, 1, err));
+    for (size_t n = 0; n < dt_distcp_box_count(w); n++) {
+        dt_distcp_place at = dt_distcp_order(w, n);
+        size_t bytes = fill(at.tensor ? 2 : 0, at.box, data);
+        DT_GO(status, dt_distcp_write(w, at.tensor, at.box, data, bytes, err));
+    }
+    status = dt_distcp_commit(w, err);
+    w = NULL;
+done:
+    dt_distcp_discard(w);
+    dt_torch_writer_destroy(object);
+    return status;
+}
+
+static void distcp_write__want_of_memory_is_told(void **state)
+{
+    dt_status status = DT_NO_MEMORY;
+    long n = 0;
+    for (; status != DT_OK; n++) {
+        dt_error err = {0};
+        left = n;
+        status = write_one(*state, &err);
+        left = -1;
+        if (status != DT_OK) {
+            assert_int_equal(status, DT_NO_MEMORY);
+            assert_false(dt_is_file(in_folder(*state, ".metadata")));
+            assert_int_equal(dt_remove_tree(*state, NULL), DT_OK);
+            assert_int_equal(mkdir(*state, 0700), 0);
+        }
+    }
+    assert_true(n > 20);
+    assert_true(dt_is_file(in_folder(*state, ".metadata")));
+}
+
 /* For tools/interop: torch and megatron-core load what is left in DT_SAMPLES. */
 static void distcp_write__samples_for_megatron(void **state)
 {
@@ -278,6 +362,7 @@ int main(void)
         IN_FOLDER(distcp_write__lists_that_are_no_checkpoint_are_refused),
         IN_FOLDER(distcp_write__without_all_bytes_there_is_no_checkpoint),
         IN_FOLDER(distcp_write__a_full_disk_leaves_no_checkpoint),
+        IN_FOLDER(distcp_write__want_of_memory_is_told),
         cmocka_unit_test(distcp_write__samples_for_megatron),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
