@@ -9,6 +9,7 @@
 #include "base/checked.h"
 
 #include <inttypes.h>
+#include <libdeflate.h>
 #include <stdlib.h>
 #include <string.h>
 
@@ -353,23 +354,13 @@ const dt_zip_entry *dt_zip_find(const dt_zip *zip, const char *name)
     return zip->count ? bsearch(&key, zip->entry, zip->count, sizeof key, by_name) : NULL;
 }
 
-/* CRC-32 (IEEE 802.3, reflected 0xedb88320), four bits a step. */
-static const uint32_t CRC_NIBBLE[16] = {
-    0x00000000, 0x1db71064, 0x3b6e20c8, 0x26d930ac, 0x76dc4190, 0x6b6b51f4, 0x4db26158, 0x5005713c,
-    0xedb88320, 0xf00f9344, 0xd6d6a3e8, 0xcb61b38c, 0x9b64c2b0, 0x86d3d2d4, 0xa00ae278, 0xbdbdf21c};
-
 dt_status dt_zip_check(const dt_zip_entry *entry, dt_error *err)
 {
-    uint32_t crc = UINT32_MAX;
     if (entry->crc == 0) /* torch.serialization.set_crc32_options(False) writes zeros */
         return DT_OK;
-    for (size_t i = 0; i < entry->bytes; i++) {
-        crc ^= entry->data[i];
-        crc = crc >> 4 ^ CRC_NIBBLE[crc & 15];
-        crc = crc >> 4 ^ CRC_NIBBLE[crc & 15];
-    }
-    if (~crc != entry->crc)
+    uint32_t crc = libdeflate_crc32(0, entry->data, entry->bytes);
+    if (crc != entry->crc)
         return dt_fail(err, DT_FORMAT, "entry \"%s\": its bytes have CRC %08x, the archive says %08x",
-                       entry->name, (unsigned)~crc, (unsigned)entry->crc);
+                       entry->name, (unsigned)crc, (unsigned)entry->crc);
     return DT_OK;
 }
