@@ -71,13 +71,14 @@ class LlamaCpp:
     def __init__(self, path, threads):
         from llama_cpp import llama_cpp as L
         self.L = L
-        L.llama_log_set(L.llama_log_callback(lambda *_: None), ctypes.c_void_p(0))
+        self.quiet = L.llama_log_callback(lambda *_: None)  # held: C keeps the pointer
+        L.llama_log_set(self.quiet, ctypes.c_void_p(0))
         L.llama_backend_init()
         model = L.llama_model_default_params()
         model.n_gpu_layers = 0
         self.model = L.llama_model_load_from_file(path.encode(), model)
         context = L.llama_context_default_params()
-        context.n_ctx, context.n_batch, context.n_ubatch, context.n_seq_max = 2048, 512, 512, 16
+        context.n_ctx, context.n_batch, context.n_ubatch, context.n_seq_max = 16 * 1024, 512, 512, 16
         context.n_threads = context.n_threads_batch = threads
         self.context = L.llama_init_from_model(self.model, context)
         self.memory = L.llama_get_memory(self.context)
