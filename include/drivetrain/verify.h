@@ -23,6 +23,7 @@ typedef struct dt_verify_options {
     double tolerance;       /**< 0 = 5e-6 (f32); reduced types: twice the recording's own distance from f32 */
     double grad_tolerance;  /**< 0 = 2e-5 */
     bool allow_unchecked;   /**< unchecked points do not spoil the verdict */
+    bool tensors_only;      /**< two models: compare what they hold, and compute nothing */
     dt_model_options model; /**< dtype NULL = the recording's */
 } dt_verify_options;
 
@@ -48,6 +49,7 @@ typedef struct dt_verify_report {
     const char *source;           /**< what made it ("transformers 5.23.0, torch 2.12.1") */
     const char *dtype;            /**< what was computed in */
     const char *first_divergence; /**< the first failing point, or NULL */
+    const char *remark;           /**< what was not compared at all ("numbers: …"), or NULL */
     const dt_verify_point *points;
     int point_count;
     dt_verify_text greedy, beam4;
@@ -63,7 +65,11 @@ typedef struct dt_verify_report {
 dt_status dt_verify(dt_verify_report **out, const char *model, const char *recording,
                     const dt_verify_options *options, dt_error *err);
 
-/** Two models (formats, layouts, types) on the same fixed prompts; `other` plays the recording's part. */
+/**
+ * Two models, whatever their formats, layouts and types; `other` plays the recording's part. First every tensor, by
+ * canonical name ("tensor NAME"; padding rows of the vocabulary do not count): of one type they must be equal, of two
+ * types as near as the coarser one is. Then the numbers on fixed prompts, where the model can be computed.
+ */
 dt_status dt_verify_models(dt_verify_report **out, const char *model, const char *other,
                            const dt_verify_options *options, dt_error *err);
 void dt_verify_report_destroy(dt_verify_report *report); /**< NULL is fine */

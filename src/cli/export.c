@@ -8,6 +8,7 @@
 
 #include <stdio.h>
 #include <string.h>
+#include <unistd.h>
 
 static const option_spec options[] = {
     {"to", 0, OPTION_TEXT, "FORMAT", "hf, megatron, megatron-dist or megatron-state"},
@@ -21,7 +22,7 @@ static const option_spec options[] = {
     {"vocab-size-divisible-by", 0, OPTION_INT, "N",
      "pad the vocabulary to a multiple of N times --tp [as stored, or 128]"},
     {"shard-bytes", 0, OPTION_BYTES, "BYTES", "hf: largest file [5G]"},
-    {"check", 0, OPTION_TEXT, "on|off", "reload what was written and compare it on fixed prompts [on]"},
+    {"check", 0, OPTION_TEXT, "on|off", "reload what was written and compare it: tensors, then numbers [on]"},
     {"force", 0, OPTION_FLAG, NULL, "replace an existing output"},
     MODEL_OPTIONS,
     {NULL, 0, OPTION_FLAG, NULL, NULL},
@@ -34,6 +35,7 @@ typedef struct request {
     const char *model;
     char output[4096];
     bool check;
+    bool tensors_only; /* the check: the numbers would not fit into memory twice */
 } request;
 
 static bool known_format(const char *name)
@@ -141,7 +143,7 @@ static json_t *skipped_json(const dt_checkpoint *c)
 /* The written model against its source, both in f32: casts may move weights, nothing else may. */
 static dt_status check_written(const request *r, dt_verify_report **report, dt_error *err)
 {
-    dt_verify_options o = {.model = r->open};
+    dt_verify_options o = {.model = r->open, .tensors_only = r->tensors_only};
     o.model.dtype = "f32";
     if (r->export.cast && r->export.dtype != DT_F32)
         o.tolerance = r->export.dtype == DT_BF16 ? 4e-2 : 5e-3; /* eight and eleven significant bits */
@@ -171,8 +173,19 @@ static void print_result(const request *r, const dt_export_result *result, const
     if (report)
         printf("check: %s (%d points of the reloaded model against the source)\n",
                report->pass ? "yes" : "NO", report->point_count);
+    if (report && report->remark)
+        printf("%s\n", report->remark);
     if (report && report->first_divergence)
         printf("first divergence at %s\n", report->first_divergence);
+}
+
+/* Both models computed in f32 take eight bytes a parameter: within what is allowed, or a quarter of the machine. */
+static bool too_large_to_compute(const command_line *line, const dt_checkpoint *c)
+{
+    const option_value *limit = option_of(line, "max-memory");
+    double machine = (double)sysconf(_SC_PHYS_PAGES) * (double)sysconf(_SC_PAGESIZE);
+    double room = limit->given ? (double)limit->number / 2 : machine / 4;
+    return 8.0 * (double)dt_checkpoint_describe(c).parameters > room;
 }
 
 static dt_exit export_model(const command_line *line, request *r, const dt_checkpoint *c)
@@ -189,6 +202,7 @@ static dt_exit export_model(const command_line *line, request *r, const dt_check
     double seconds = seconds_now() - started;
     if (status != DT_OK)
         return report_failure(&err);
+    r->tensors_only = too_large_to_compute(line, c);
     if (r->check && check_written(r, &report, &err) != DT_OK)
         return report_failure(&err);
     if (flag(line, "json"))

@@ -57,11 +57,11 @@ static json_t *report_json(const dt_verify_report *r, bool nodes)
     json_t *unchecked = json_array();
     for (int i = 0; i < r->unchecked_count; i++)
         json_array_append_new(unchecked, json_string(r->unchecked[i]));
-    json_t *json = json_pack("{s:b, s:f, s:f, s:s, s:s?, s:s, s:o, s:s?, s:o, s:o, s:o}", "pass", r->pass,
-                             "tolerance", r->tolerance, "grad_tolerance", r->grad_tolerance, "against",
-                             r->against, "source", r->source, "dtype", r->dtype, "points", points_json(r),
-                             "first_divergence", r->first_divergence, "greedy", text_json(&r->greedy),
-                             "beam4", text_json(&r->beam4), "unchecked", unchecked);
+    json_t *json = json_pack(
+        "{s:b, s:f, s:f, s:s, s:s?, s:s, s:o, s:s?, s:s?, s:o, s:o, s:o}", "pass", r->pass, "tolerance",
+        r->tolerance, "grad_tolerance", r->grad_tolerance, "against", r->against, "source", r->source,
+        "dtype", r->dtype, "points", points_json(r), "first_divergence", r->first_divergence, "remark",
+        r->remark, "greedy", text_json(&r->greedy), "beam4", text_json(&r->beam4), "unchecked", unchecked);
     json_t *list = nodes ? json_array() : NULL;
     for (int i = 0; nodes && i < r->node_count; i++)
         json_array_append_new(list, json_pack("{s:s, s:s?, s:s, s:b}", "op", r->nodes[i].op, "point",
@@ -93,33 +93,61 @@ static void print_text_check(const char *name, const dt_verify_text *t)
         printf("%-44s DIFFERS from row %lld\n", name, (long long)t->first_difference);
 }
 
+/* Points of one kind that are told in one line. */
+typedef struct bulk {
+    const char *title, *prefix;
+    int count;
+    double worst, allowed;
+} bulk;
+
+static bool count_in_bulk(bulk *b, const dt_verify_point *p)
+{
+    if (strncmp(p->name, b->prefix, strlen(b->prefix)) != 0)
+        return false;
+    b->count++;
+    b->worst = p->max_rel > b->worst ? p->max_rel : b->worst;
+    b->allowed = p->tolerance > b->allowed ? p->tolerance : b->allowed;
+    return true;
+}
+
+static void print_bulk(bulk *b)
+{
+    if (b->count)
+        printf("%-44s %-14d %10.1e %10.1e\n", b->title, b->count, b->worst, b->allowed);
+    b->count = 0;
+}
+
 static void print_report(const dt_verify_report *r, bool verbose)
 {
     char shape[64];
-    double worst = 0;
-    int failed = 0, gradients = 0;
+    bulk tensors = {"all tensors, the farthest", "tensor ", 0, 0, 0},
+         gradients = {"all gradients, the farthest", "grad.", 0, 0, 0};
+    int failed = 0;
     if (verbose)
         print_nodes(r);
     printf("%-44s %-14s %10s %10s\n", "point", "shape", "distance", "allowed");
     for (int i = 0; i < r->point_count; i++) {
         const dt_verify_point *p = &r->points[i];
-        bool gradient = strncmp(p->name, "grad.", 5) == 0;
-        gradients += gradient;
+        bool many = count_in_bulk(&tensors, p) || count_in_bulk(&gradients, p);
         failed += !p->pass;
-        worst = gradient && p->max_rel > worst ? p->max_rel : worst;
         shape_text(p, shape, sizeof shape);
-        if (!gradient || !p->pass || verbose)
+        if (tensors.count && !many && !verbose)
+            print_bulk(&tensors); /* they come first */
+        if (!many || !p->pass || verbose)
             printf("%-44s %-14s %10.1e %10.1e%s%s%s%s\n", p->name, shape, p->max_rel, p->tolerance,
                    p->pass ? "" : "  FAILS", p->remark ? " (" : "", p->remark ? p->remark : "",
                    p->remark ? ")" : "");
     }
-    if (gradients && !verbose)
-        printf("%-44s %-14d %10.1e %10.1e\n", "all gradients, the farthest", gradients, worst,
-               r->grad_tolerance);
+    if (!verbose) {
+        print_bulk(&tensors);
+        print_bulk(&gradients);
+    }
     print_text_check("out.greedy", &r->greedy);
     print_text_check("out.beam4", &r->beam4);
     for (int i = 0; i < r->unchecked_count; i++)
         printf("%-44s not checked: drivetrain does not produce it\n", r->unchecked[i]);
+    if (r->remark)
+        printf("%s\n", r->remark);
     printf("\n%s: %d points in %s against %s%s%s", r->pass ? "yes" : "NO", r->point_count, r->dtype,
            r->against, r->source ? ", made by " : "", r->source ? r->source : "");
     if (r->first_divergence)

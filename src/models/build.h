@@ -25,7 +25,7 @@ typedef struct dt_build_options {
     bool loss;                 /* FULL: also out.token_loss and out.loss */
     bool loss_over_padded;     /* softmax over the padded vocabulary, as Megatron trains; else the real one */
     bool logits;               /* FULL: out.logits of every row */
-    bool listing;              /* for its parameters alone: what cannot be computed yet is listed all the same */
+    bool listing; /* for its parameters alone: what cannot be computed yet is listed all the same */
     /* capacities of the axes */
     int64_t tokens, source_tokens, sequences, output_rows;
     int64_t kv_blocks, sequence_blocks; /* blocks in the pool, and at most in one sequence's table */
@@ -49,6 +49,9 @@ const dt_model_type *dt_model_type_at(int index);            /* NULL past the en
 /* Build, finish and check a graph of the model. The graph is the caller's, also after a failure. */
 dt_status dt_model_build(dt_graph *g, const dt_model_config *config, const dt_build_options *options,
                          dt_error *err);
+
+/* Can the model be computed? DT_UNSUPPORTED says what of it cannot be yet. */
+dt_status dt_model_computes(const dt_model_config *config, dt_error *err);
 
 /* The model's parameters (a FULL graph's, in order), without allocating the model. Owned by `arena`. */
 dt_status dt_model_parameters(const dt_model_config *config, dt_arena *arena, const dt_param_spec **out,

@@ -66,17 +66,29 @@ static dt_status copy_parameters(const dt_graph *g, dt_arena *arena, const dt_pa
     return DT_OK;
 }
 
+static const dt_build_options smallest = {.mode = DT_BUILD_FULL,
+                                          .logits = true,
+                                          .tokens = 1,
+                                          .source_tokens = 1,
+                                          .sequences = 1,
+                                          .output_rows = 1,
+                                          .kv_dtype = DT_F32};
+
+dt_status dt_model_computes(const dt_model_config *config, dt_error *err)
+{
+    dt_graph *g = dt_graph_create(err);
+    if (!g)
+        return DT_NO_MEMORY;
+    dt_status status = dt_model_build(g, config, &smallest, err);
+    dt_graph_destroy(g);
+    return status;
+}
+
 dt_status dt_model_parameters(const dt_model_config *config, dt_arena *arena, const dt_param_spec **out,
                               int *count, dt_error *err)
 {
-    dt_build_options options = {.mode = DT_BUILD_FULL,
-                                .logits = true,
-                                .listing = true,
-                                .tokens = 1,
-                                .source_tokens = 1,
-                                .sequences = 1,
-                                .output_rows = 1,
-                                .kv_dtype = DT_F32};
+    dt_build_options options = smallest;
+    options.listing = true;
     dt_graph *g = dt_graph_create(err);
     if (!g)
         return DT_NO_MEMORY;

@@ -1,10 +1,12 @@
 /*
- * models.c - two models on the same fixed prompts: `verify MODEL OTHER`. The other plays the recording's part.
+ * models.c - two models compared, `verify MODEL OTHER`: their tensors (tensors.c), then their numbers on the same fixed
+ * prompts. The other plays the recording's part.
  */
 #include "verify/report.h"
 
 #include "base/rng.h"
 #include "inference/model.h"
+#include "models/build.h"
 
 #include <string.h>
 
@@ -80,13 +82,57 @@ done:
     return status;
 }
 
+/* Both models opened and run. */
+static dt_status compare_numbers(dt_report *report, const char *model, const char *other,
+                                 const dt_model_options *open, dt_error *err)
+{
+    dt_model *a = NULL, *b = NULL;
+    dt_status status;
+    DT_GO(status, dt_model_open(&a, model, open, err));
+    DT_GO(status, dt_model_open(&b, other, open, err));
+    DT_GO(status, compare(report, a, b, err));
+done:
+    dt_model_close(a);
+    dt_model_close(b);
+    return status;
+}
+
+/* Why the numbers are not compared: asked for, or the model cannot be computed yet. NULL: they are. */
+static const char *skip_numbers(dt_report *report, const dt_checkpoint *a, const dt_verify_options *options)
+{
+    dt_error why = {0};
+    if (options->tensors_only)
+        return "numbers: not computed";
+    if (dt_model_computes(dt_checkpoint_config(a), &why) != DT_UNSUPPORTED)
+        return NULL;
+    const char *text = dt_arena_printf(report->arena, "numbers: not computed, %s",
+                                       why.line_count ? why.line[0] : "the model cannot be computed yet");
+    return text ? text : "numbers: not computed";
+}
+
+static dt_status compare_all(dt_report *report, const char *model, const char *other,
+                             const dt_verify_options *options, const dt_model_options *open, dt_error *err)
+{
+    dt_checkpoint *a = NULL, *b = NULL;
+    dt_status status;
+    DT_GO(status, dt_checkpoint_open(&a, model, &open->open, err));
+    DT_GO(status, dt_checkpoint_open(&b, other, &open->open, err));
+    DT_GO(status, check_alike(dt_checkpoint_config(a), dt_checkpoint_config(b), err));
+    DT_GO(status, dt_compare_tensors(report, a, b, options->tolerance, err));
+    report->shown.remark = skip_numbers(report, a, options);
+done:
+    dt_checkpoint_close(a);
+    dt_checkpoint_close(b);
+    return status == DT_OK && !report->shown.remark ? compare_numbers(report, model, other, open, err)
+                                                    : status;
+}
+
 dt_status dt_verify_models(dt_verify_report **out, const char *model, const char *other,
                            const dt_verify_options *options, dt_error *err)
 {
     static const dt_verify_options defaults;
     options = options ? options : &defaults;
     dt_report *report = dt_report_create(err);
-    dt_model *a = NULL, *b = NULL;
     dt_model_options open = options->model;
     dt_status status = DT_NO_MEMORY;
     *out = NULL;
@@ -96,14 +142,9 @@ dt_status dt_verify_models(dt_verify_report **out, const char *model, const char
     report->shown.tolerance = options->tolerance > 0 ? options->tolerance : 5e-6;
     report->shown.against = dt_report_text(report, other);
     report->shown.dtype = dt_report_text(report, open.dtype);
-    DT_GO(status, dt_model_open(&a, model, &open, err));
-    DT_GO(status, dt_model_open(&b, other, &open, err));
-    DT_GO(status, compare(report, a, b, err));
-    dt_report_conclude(report, options->allow_unchecked);
-done:
-    dt_model_close(a);
-    dt_model_close(b);
+    status = compare_all(report, model, other, options, &open, err);
     if (status == DT_OK) {
+        dt_report_conclude(report, options->allow_unchecked);
         *out = &report->shown;
         return DT_OK;
     }

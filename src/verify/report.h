@@ -25,6 +25,10 @@ dt_status dt_report_unchecked(dt_report *report, const char *name, dt_error *err
 dt_status dt_report_nodes(dt_report *report, const dt_executor *executor, dt_error *err);
 void dt_report_conclude(dt_report *report, bool allow_unchecked); /* pass and first_divergence */
 
+/* Compare two checkpoints' tensors by canonical name (tensors.c); tolerance 0 = as their types allow. */
+dt_status dt_compare_tensors(dt_report *report, const dt_checkpoint *a, const dt_checkpoint *b,
+                             double tolerance, dt_error *err);
+
 /* out.greedy and out.beam4 generated again and compared (continuations.c). */
 dt_status dt_verify_continuations(dt_report *report, dt_model *model, const dt_recording *recording,
                                   const dt_replay_inputs *inputs, dt_error *err);
