@@ -12,6 +12,7 @@ typedef struct part {
     int64_t stored[2];      /* what the file holds; 0: the same */
     const char *storage;    /* NULL: FloatStorage */
     bool unplaced;          /* no entry in storage_data */
+    bool shares;            /* placed in the bytes of the part before it */
     float first;            /* the file's values count from here */
 } part;
 
@@ -121,9 +122,11 @@ static void put_place(dt_text *t, const folder *f, const part *p, uint64_t offse
 static void build(const folder *f, dt_text *metadata, dt_text *data)
 {
     dt_text places = {0};
+    size_t start = 0;
     for (int i = 0; i < f->parts; i++) {
-        size_t start = data->bytes;
-        put_item(data, &f->part[i]);
+        start = f->part[i].shares ? start : data->bytes;
+        if (!f->part[i].shares)
+            put_item(data, &f->part[i]);
         if (!f->part[i].unplaced)
             put_place(&places, f, &f->part[i], start, data->bytes - start);
     }
@@ -237,6 +240,17 @@ static void distcp__one_part_in_two_places_is_refused(void **state)
                                 "ctorch.distributed.checkpoint.filesystem\n_StorageInfo\n)\x81}("
                                 "Vrelative_path\nV__0_0.distcp\nVoffset\nI0\nVlength\nI9\nub";
     REFUSED(f.more_place = AGAIN, DT_FORMAT, "places a part of \"w\" both in");
+}
+
+/* .metadata has no checksum: a digit that turns one part's place into another's must not give it the other's values. */
+static void distcp__two_parts_in_one_place_are_refused(void **state)
+{
+    dt_error err = {0};
+    built b;
+    folder f = two_halves();
+    f.part[1].shares = true;
+    assert_fails(read_folder(&b, &f, &err), DT_FORMAT, err, "in the same bytes of __0_0.distcp");
+    end(&b);
 }
 
 static void distcp__types_it_lacks_fail_only_when_read(void **state)
@@ -362,6 +376,7 @@ int main(void)
         cmocka_unit_test(distcp__parts_that_do_not_tile_are_refused),
         cmocka_unit_test(distcp__places_that_lie_are_refused),
         cmocka_unit_test(distcp__one_part_in_two_places_is_refused),
+        cmocka_unit_test(distcp__two_parts_in_one_place_are_refused),
         cmocka_unit_test(distcp__types_it_lacks_fail_only_when_read),
         cmocka_unit_test(distcp__metadata_of_other_shapes_is_refused),
         cmocka_unit_test_setup_teardown(distcp__a_folder_without_metadata_is_none, make_folder,
