@@ -10,7 +10,7 @@
 
 static const option_spec options[] = {
     {"tensors", 0, OPTION_FLAG, NULL, "list every tensor: the file's name, and the canonical one"},
-    {"check", 0, OPTION_FLAG, NULL, "read every byte; report NaN, infinities and unreadable pages"},
+    {"check", 0, OPTION_FLAG, NULL, "read every byte; exit 1 on NaN, infinities, unreadable pages"},
     {"tokenizer", 0, OPTION_TEXT, "PATH", "tokenizer, where the model's folder lacks one"},
     MODEL_OPTIONS,
     {NULL, 0, OPTION_FLAG, NULL, NULL},
@@ -255,6 +255,7 @@ static dt_exit inspect(const command_line *line, dt_checkpoint *c)
             sound = report_failure(&err) == DT_EXIT_DONE;
         else if (!flag(line, "json") && !flag(line, "quiet"))
             fprintf(stderr, "checked: every byte was read\n");
+        sound = sound && !dt_checkpoint_problem_at(c, 0); /* the verdict is no */
     }
     if (flag(line, "json"))
         print_json(inspect_json(c, tokenizer));

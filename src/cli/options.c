@@ -11,6 +11,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/resource.h>
 
 const option_spec dt_common_options[] = {
     {"backend", 0, OPTION_TEXT, "NAME", "cpu or reference (slow, f64 inside: the truth) [cpu]"},
@@ -28,8 +29,11 @@ const option_spec dt_common_options[] = {
 dt_exit report_failure(const dt_error *err)
 {
     char text[DT_ERROR_TEXT_BYTES];
+    struct rlimit data;
     dt_error_format(err, text, sizeof text);
     fprintf(stderr, "drivetrain: %s\n", text);
+    if (err->status == DT_NO_MEMORY && getrlimit(RLIMIT_DATA, &data) == 0 && data.rlim_cur != RLIM_INFINITY)
+        fprintf(stderr, "  the limit is %llu bytes (--max-memory)\n", (unsigned long long)data.rlim_cur);
     return DT_EXIT_FAILED;
 }
 

@@ -152,6 +152,23 @@ static dt_status read_search(const json_t *document, dt_generate_options *o, dt_
     return dt_json_real(document, "min_p", &o->min_p, err);
 }
 
+static dt_status check_ranges(const dt_generate_options *o, dt_error *err)
+{
+    const struct {
+        const char *key, *expected;
+        bool sound;
+    } rule[] = {{"num_beams", "1 or more", o->beams >= 1},
+                {"repetition_penalty", "more than 0", o->repetition_penalty > 0},
+                {"no_repeat_ngram_size", "0 (off) or more", o->no_repeat_ngram >= 0},
+                {"temperature", "0 (greedy) or more", o->temperature >= 0},
+                {"top_k", "0 (off) or more", o->top_k >= 0}};
+    for (size_t i = 0; i < sizeof rule / sizeof rule[0]; i++)
+        if (!rule[i].sound)
+            return dt_fail(err, DT_FORMAT, "\"%s\" is out of range, expected %s", rule[i].key,
+                           rule[i].expected);
+    return DT_OK;
+}
+
 /* Keys that would change answers and that nothing here does, with the value at which they do not. */
 static const struct {
     const char *key;
@@ -201,6 +218,7 @@ dt_status dt_generation_config_read(const json_t *document, dt_arena *arena, con
     DT_PASS(read_tokens(document, arena, o, err));
     DT_PASS(read_lengths(document, o, err));
     DT_PASS(read_search(document, o, err));
+    DT_PASS(check_ranges(o, err));
     warn_of_not_done(document, log);
     return DT_OK;
 }

@@ -118,6 +118,21 @@ static void generation_config__wrong_types_name_their_key(void **state)
                  "forced_eos_token_id");
 }
 
+static void generation_config__impossible_values_name_their_key(void **state)
+{
+    const char *bad[][2] = {{"{\"num_beams\": 0}", "num_beams"},
+                            {"{\"num_beams\": -3}", "num_beams"},
+                            {"{\"repetition_penalty\": 0}", "repetition_penalty"},
+                            {"{\"no_repeat_ngram_size\": -1}", "no_repeat_ngram_size"},
+                            {"{\"do_sample\": true, \"temperature\": -1.0}", "temperature"},
+                            {"{\"do_sample\": true, \"top_k\": -2}", "top_k"}};
+    for (size_t i = 0; i < sizeof bad / sizeof bad[0]; i++) {
+        dt_error err = {0};
+        dt_generate_options o;
+        assert_fails(parse(*state, bad[i][0], NULL, &o, &err), DT_FORMAT, err, bad[i][1]);
+    }
+}
+
 static void count_line(void *user, dt_log_level level, const char *text)
 {
     (*(int *)user)++;
@@ -148,6 +163,8 @@ int main(void)
         cmocka_unit_test_setup_teardown(generation_config__sampling_needs_do_sample, open_arena, close_arena),
         cmocka_unit_test_setup_teardown(generation_config__beams_are_obeyed, open_arena, close_arena),
         cmocka_unit_test_setup_teardown(generation_config__wrong_types_name_their_key, open_arena,
+                                        close_arena),
+        cmocka_unit_test_setup_teardown(generation_config__impossible_values_name_their_key, open_arena,
                                         close_arena),
         cmocka_unit_test_setup_teardown(generation_config__what_is_not_done_is_warned_of, open_arena,
                                         close_arena),
