@@ -63,7 +63,7 @@ double bench_peak_f32(double seconds)
 {
     if (__builtin_cpu_supports("avx512f"))
         return rate(spin_f32_512, 32, seconds);
-    return __builtin_cpu_supports("fma") ? rate(spin_f32_256, 16, seconds) : 0;
+    return __builtin_cpu_supports("avx2") ? rate(spin_f32_256, 16, seconds) : 0;
 }
 
 double bench_peak_bf16(double seconds)

@@ -1,5 +1,5 @@
 /*
- * attention.h - softmax(q . k * scale + bias) v over blocks of keys, with or without a paged cache; and kv_store.
+ * attention.h - softmax(q . k * scale + bias) v over blocks of keys, with or without a paged cache.
  *
  * Blocks    DT_KV_BLOCK = 64 absolute positions, combined in ascending order with a running maximum. A query and head
  *           ("a line") meets the same blocks with the same sums whether it is prefilled or decoded, alone or not, cached
@@ -16,111 +16,11 @@
 #ifndef DT_CPU_ATTENTION_H
 #define DT_CPU_ATTENTION_H
 
-#include "backend/bucket.h"
+#include "backend/cpu/bias.h"
+#include "backend/cpu/cache.h"
 #include "backend/cpu/product.h"
-#include "backend/cpu/rows.h"
 
-enum { KEY_PANELS = DT_KV_BLOCK / 16, LINES = 48 };
-
-/* ---- storing keys and values ---- */
-
-static INLINE size_t element_bytes(const dt_dtype type)
-{
-    return type == DT_F32 ? sizeof(float) : sizeof(uint16_t);
-}
-
-static INLINE vf load_as(const dt_dtype type, const void *p, int64_t i)
-{
-    return type == DT_F32    ? v_load((const float *)p + i)
-           : type == DT_BF16 ? v_load_bf16((const uint16_t *)p + i)
-                             : v_load_f16((const uint16_t *)p + i);
-}
-
-static INLINE vf load_as_n(const dt_dtype type, const void *p, int64_t i, int64_t n)
-{
-    return type == DT_F32    ? v_load_n((const float *)p + i, n)
-           : type == DT_BF16 ? v_load_bf16_n((const uint16_t *)p + i, n)
-                             : v_load_f16_n((const uint16_t *)p + i, n);
-}
-
-static INLINE void store_as_n(const dt_dtype type, void *p, int64_t i, vf x, int64_t n)
-{
-    if (type == DT_F32)
-        v_store_n((float *)p + i, x, n);
-    else if (type == DT_BF16)
-        v_store_bf16_n((uint16_t *)p + i, x, n);
-    else
-        v_store_f16_n((uint16_t *)p + i, x, n);
-}
-
-/* One position's key of one group into its block: every element goes to a vector of its own. */
-static void put_key(dt_dtype type, void *block, int64_t D, int64_t slot, const float *key)
-{
-    int64_t at = slot / 16 * D * 16 + slot % 16;
-    for (int64_t d = 0; d < D; d += 16) {
-        int64_t n = least(16, D - d);
-        float wide[16];
-        uint16_t narrow[16];
-        store_as_n(type, type == DT_F32 ? (void *)wide : narrow, 0, v_load_n(key + d, n), 16);
-        for (int64_t i = 0; i < n; i++)
-            if (type == DT_F32)
-                ((float *)block)[at + (d + i) * 16] = wide[i];
-            else
-                ((uint16_t *)block)[at + (d + i) * 16] = narrow[i];
-    }
-}
-
-static void put_value(dt_dtype type, void *block, int64_t D, int64_t slot, const float *value)
-{
-    for (int64_t d = 0; d < D; d += 16)
-        store_as_n(type, block, slot * D + d, v_load_n(value + d, least(16, D - d)), least(16, D - d));
-}
-
-/* Rows of k and v to be appended to a cache, as attention and kv_store both have them. */
-typedef struct append_call {
-    const dt_data *k, *v, *cu, *past, *table, *k_cache, *v_cache;
-    int64_t groups, D;
-} append_call;
-
-static void append_row(const append_call *c, int64_t row, int64_t block, int64_t slot)
-{
-    dt_dtype type = c->k_cache->dtype;
-    for (int64_t g = 0; g < c->groups; g++) {
-        size_t at = (size_t)((block * c->groups + g) * DT_KV_BLOCK * c->D) * element_bytes(type);
-        put_key(type, (char *)c->k_cache->data + at, c->D, slot, row_of(c->k, row) + g * c->D);
-        put_value(type, (char *)c->v_cache->data + at, c->D, slot, row_of(c->v, row) + g * c->D);
-    }
-}
-
-static void append(const append_call *c, int thread, int threads)
-{
-    const int32_t *cu = c->cu->data, *past = c->past->data;
-    int64_t begin, end;
-    dt_share(c->k->dim[0], 1, thread, threads, &begin, &end);
-    for (int64_t b = 0; b < c->past->dim[0]; b++) {
-        const int32_t *blocks = (const int32_t *)c->table->data + b * c->table->dim[1];
-        int64_t first = cu[b] > begin ? cu[b] : begin, last = least(cu[b + 1], end);
-        for (int64_t t = first; t < last; t++) {
-            int64_t position = past[b] + t - cu[b];
-            append_row(c, t, blocks[position / DT_KV_BLOCK], position % DT_KV_BLOCK);
-        }
-    }
-}
-
-static void kv_store(const dt_kernel_call *call, int thread, int threads)
-{
-    const dt_data *in = call->input;
-    append_call c = {&in[DT_KV_STORE_K],
-                     &in[DT_KV_STORE_V],
-                     &in[DT_KV_STORE_CU_SEQLENS],
-                     &in[DT_KV_STORE_PAST],
-                     &in[DT_KV_STORE_BLOCK_TABLE],
-                     &in[DT_KV_STORE_K_CACHE],
-                     &in[DT_KV_STORE_V_CACHE],
-                     call->op->attr.kv_store.groups,
-                     call->op->attr.kv_store.head_dim};
-    append(&c, thread, threads);
-}
+enum { KEY_PANELS = DT_KV_BLOCK / 16, LINES = 48 }; /* lines worked on together */
 
 /* ---- tiles: R lines against a block ---- */
 
@@ -246,67 +146,6 @@ static const attend_type attend_f32 = {DT_F32, {EACH_ATTEND_ROW(SCORE_F32)}, {EA
 static const attend_type attend_bf16 = {
     DT_BF16, {EACH_ATTEND_ROW(SCORE_BF16)}, {EACH_ATTEND_ROW(VALUE_BF16)}};
 static const attend_type attend_f16 = {DT_F16, {EACH_ATTEND_ROW(SCORE_F16)}, {EACH_ATTEND_ROW(VALUE_F16)}};
-
-/* ---- T5's bias: a row of values by distance for each head ---- */
-
-typedef struct bias_rows {
-    const float *row; /* of head 0; NULL without a bias */
-    int64_t reach;    /* distances beyond +-reach have the values there */
-    int64_t length;   /* of a row: 2 reach + 1, and 16 more at each end so that a vector may hang over */
-} bias_rows;
-
-static int64_t most_keys(const dt_op *op)
-{
-    if (op->input[DT_ATTENTION_K_CACHE] != NULL)
-        return capacity(op->input[DT_ATTENTION_BLOCK_TABLE], 1) * DT_KV_BLOCK;
-    return capacity(op->input[DT_ATTENTION_K], 0);
-}
-
-static bias_rows bias_rows_of(const dt_op *op, const float *room)
-{
-    bias_rows b = {0};
-    if (op->input[DT_ATTENTION_BIAS_TABLE] == NULL)
-        return b;
-    int64_t far = op->attr.attention.spec.bias_max_distance, keys = most_keys(op);
-    int64_t rows = capacity(op->input[DT_ATTENTION_Q], 0), span = keys > rows ? keys : rows;
-    int64_t buckets = capacity(op->input[DT_ATTENTION_BIAS_TABLE], 0);
-    far = far > buckets ? far
-                        : buckets; /* the first half of the buckets are single distances, whatever the most */
-    b.reach = far < span ? least(far + far / 64 + 2, span) : span; /* f32 logarithms may reach the end late */
-    b.length = 2 * b.reach + 33;
-    b.row = room;
-    return b;
-}
-
-static int64_t bucket_at(const dt_kernel_call *call, int64_t distance)
-{
-    const dt_attention_spec *spec = &call->op->attr.attention.spec;
-    return dt_relative_bucket(distance, call->input[DT_ATTENTION_BIAS_TABLE].dim[0], spec->bias_max_distance,
-                              spec->bias_bidirectional);
-}
-
-/* Each thread fills a share of the distances, for all heads. */
-static void fill_bias(const dt_kernel_call *call, const bias_rows *b, float *room, int thread, int threads)
-{
-    const dt_data *table = &call->input[DT_ATTENTION_BIAS_TABLE];
-    int64_t heads = call->op->attr.attention.spec.heads, begin, end;
-    dt_share(b->length, 16, thread, threads, &begin, &end);
-    for (int64_t i = begin; i < end; i++) {
-        int64_t distance = i - 16 - b->reach;
-        distance = distance > b->reach ? b->reach : distance < -b->reach ? -b->reach : distance;
-        const float *by_head = row_of(table, bucket_at(call, distance));
-        for (int64_t h = 0; h < heads; h++)
-            room[h * b->length + i] = by_head[h];
-    }
-}
-
-/* The bias of 16 keys, of which the first is at `distance` from the query. */
-static INLINE vf bias_at(const bias_rows *b, int64_t head, int64_t distance)
-{
-    int64_t i = distance + b->reach + 16;
-    i = i < 0 ? 0 : i > b->length - 16 ? b->length - 16 : i;
-    return v_load(b->row + head * b->length + i);
-}
 
 /* ---- one call ---- */
 

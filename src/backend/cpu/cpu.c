@@ -9,7 +9,11 @@
 #include "backend/cpu/cpu.h"
 #include "backend/cpu/forms.h"
 
+#include <stdint.h>
 #include <string.h>
+#if defined(__x86_64__)
+#include <cpuid.h>
+#endif
 
 /* ---- instruction sets ---- */
 
@@ -23,21 +27,44 @@ static bool anywhere(void)
     return true;
 }
 
+/* Asked of the processor itself: compilers know different names for the same features. A feature counts only when the
+ * system also saves the registers that go with it (XCR0). */
 #if defined(__x86_64__)
+enum { SAVES_256 = 0x6, SAVES_512 = 0xe6 };
+
+static bool system_saves(uint32_t registers)
+{
+    uint32_t a, b, c, d, low, high;
+    if (!__get_cpuid(1, &a, &b, &c, &d) || !(c & bit_OSXSAVE))
+        return false;
+    __asm__("xgetbv" : "=a"(low), "=d"(high) : "c"(0));
+    return (low & registers) == registers;
+}
+
 static bool has_avx2(void)
 {
-    return __builtin_cpu_supports("avx2") && __builtin_cpu_supports("fma") && __builtin_cpu_supports("f16c");
+    const uint32_t needed = bit_AVX | bit_FMA | bit_F16C;
+    uint32_t a, b, c, d;
+    if (!system_saves(SAVES_256) || !__get_cpuid(1, &a, &b, &c, &d) || (c & needed) != needed)
+        return false;
+    return __get_cpuid_count(7, 0, &a, &b, &c, &d) && (b & bit_AVX2);
 }
 
 static bool has_avx512(void)
 {
-    return has_avx2() && __builtin_cpu_supports("avx512f") && __builtin_cpu_supports("avx512bw") &&
-           __builtin_cpu_supports("avx512vl") && __builtin_cpu_supports("avx512dq");
+    const uint32_t needed = bit_AVX512F | bit_AVX512DQ | bit_AVX512BW | bit_AVX512VL;
+    uint32_t a, b, c, d;
+    if (!has_avx2() || !system_saves(SAVES_512) || !__get_cpuid_count(7, 0, &a, &b, &c, &d))
+        return false;
+    return (b & needed) == needed;
 }
 
 static bool has_avx512bf16(void)
 {
-    return has_avx512() && __builtin_cpu_supports("avx512bf16") && __builtin_cpu_supports("avx512vnni");
+    uint32_t a, b, c, d;
+    if (!has_avx512() || !__get_cpuid_count(7, 0, &a, &b, &c, &d) || !(c & bit_AVX512VNNI))
+        return false;
+    return __get_cpuid_count(7, 1, &a, &b, &c, &d) && (a & bit_AVX512BF16);
 }
 #endif
 

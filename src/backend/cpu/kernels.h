@@ -8,6 +8,7 @@
 
 #include "backend/cpu/attention.h"
 #include "backend/cpu/attention_grad.h"
+#include "backend/cpu/linear_dw.h"
 #include "backend/cpu/loss.h"
 #include "backend/cpu/norm.h"
 #include "backend/cpu/product.h"
