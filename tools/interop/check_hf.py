@@ -27,6 +27,7 @@ CLASSES = {
     "umt5": "AutoModelForSeq2SeqLM",
     "gpt2": "AutoModelForCausalLM",
     "llama": "AutoModelForCausalLM",
+    "mixtral": "AutoModelForCausalLM",
 }
 
 
