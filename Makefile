@@ -40,7 +40,7 @@ asan: build-asan
 
 tsan: ## run the thread tests under ThreadSanitizer
 tsan: build-tsan
-	@ctest --preset tsan
+	@ctest --preset tsan -j $(JOBS)
 
 fuzz: ## run each fuzz target for FUZZ_SECONDS; FUZZ="json zip" for some of them
 fuzz:

@@ -40,6 +40,7 @@ typedef struct dt_verify_point {
 typedef struct dt_verify_text {
     bool present, match;
     int64_t rows, first_difference; /**< row, -1 when all match */
+    const char *remark;             /**< why nothing could be generated, or NULL */
 } dt_verify_text;
 
 typedef struct dt_verify_report {

@@ -33,7 +33,9 @@ static json_t *real_or_null(double x)
 
 static json_t *text_json(const dt_verify_text *t)
 {
-    return t->present ? json_pack("{s:b, s:I}", "match", t->match, "rows", (json_int_t)t->rows) : json_null();
+    return t->present ? json_pack("{s:b, s:I, s:s?}", "match", t->match, "rows", (json_int_t)t->rows,
+                                  "remark", t->remark)
+                      : json_null();
 }
 
 static json_t *points_json(const dt_verify_report *r)
@@ -90,7 +92,8 @@ static void print_text_check(const char *name, const dt_verify_text *t)
     if (t->present && t->match)
         printf("%-44s identical, %lld rows\n", name, (long long)t->rows);
     else if (t->present)
-        printf("%-44s DIFFERS from row %lld\n", name, (long long)t->first_difference);
+        printf("%-44s DIFFERS from row %lld%s%s\n", name, (long long)t->first_difference,
+               t->remark ? ": " : "", t->remark ? t->remark : "");
 }
 
 /* Points of one kind that are told in one line. */

@@ -54,8 +54,19 @@ static dt_status compare(dt_report *report, dt_model *model, const dt_recording 
     if (!prompt)
         return dt_fail_memory(err, 0, "prompts");
     options->max_tokens = shape.dim[1];
-    DT_TRY(dt_generate(&generation, model, (size_t)in->target.batch, prompt, options, err), err,
-           "while generating %s again", name);
+    dt_error reason = {0};
+    dt_status status = dt_generate(&generation, model, (size_t)in->target.batch, prompt, options, &reason);
+    if (status == DT_INVALID) { /* NaN logits and the like: a verdict, not a failure of the check */
+        *result = (dt_verify_text){
+            .present = true, .rows = shape.dim[0], .remark = dt_report_text(report, reason.line[0])};
+        return DT_OK;
+    }
+    if (status != DT_OK) {
+        if (err)
+            *err = reason;
+        dt_error_while(err, "while generating %s again", name);
+        return status;
+    }
     *result = (dt_verify_text){.present = true, .match = true, .rows = shape.dim[0], .first_difference = -1};
     for (int64_t b = 0; b < shape.dim[0] && result->match; b++)
         if (!same_row(dt_generation_row(generation, (size_t)b), recorded + b * shape.dim[1], shape.dim[1])) {

@@ -4,6 +4,8 @@
 #include <drivetrain/layer_spec.h>
 #include <drivetrain/verify.h>
 
+#include <math.h>
+
 static const char model[] = "examples/t5-g2p";
 static const char recording[] = "examples/t5-g2p/recording.safetensors";
 
@@ -54,6 +56,28 @@ static void verify__a_wrong_layer_is_named(void **state)
     dt_verify_report_destroy(r);
 }
 
+/* A layer that gives NaN: a verdict that names the place, not an error of the check. */
+static dt_tensor *poisonous(dt_layer *l, dt_tensor *x, dt_tensor *branch)
+{
+    dt_tensor *sum = dt_add(dt_layer_graph(l), x, branch);
+    return dt_layer_number(l) == 1 ? dt_scale(dt_layer_graph(l), sum, NAN) : sum;
+}
+
+static void verify__nan_is_a_verdict(void **state)
+{
+    dt_error err = {0};
+    dt_layer_spec wrong = *dt_layer_spec_local();
+    dt_verify_report *r;
+    wrong.residual = poisonous;
+    dt_verify_options o = {.model = {.spec = &wrong}};
+    assert_ok(dt_verify(&r, model, recording, &o, &err), err);
+    assert_false(r->pass);
+    assert_string_equal(r->first_divergence, "out.encoder.layer.1");
+    assert_true(r->greedy.present && !r->greedy.match);
+    assert_non_null(r->greedy.remark);
+    dt_verify_report_destroy(r);
+}
+
 static void verify__a_tighter_tolerance_fails(void **state)
 {
     dt_error err = {0};
@@ -98,6 +122,7 @@ int main(void)
         cmocka_unit_test(verify__the_trained_model_agrees_with_its_recording),
         cmocka_unit_test(verify__local_and_fused_specs_agree),
         cmocka_unit_test(verify__a_wrong_layer_is_named),
+        cmocka_unit_test(verify__nan_is_a_verdict),
         cmocka_unit_test(verify__a_tighter_tolerance_fails),
         cmocka_unit_test(verify__two_openings_of_one_model_are_equal),
         cmocka_unit_test_setup_teardown(verify__a_trace_verifies_on_the_other_backend, make_folder,
