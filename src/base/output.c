@@ -16,7 +16,7 @@
 #include <sys/stat.h>
 #include <unistd.h>
 
-enum { BUFFER_BYTES = 1 << 20 };
+enum { BUFFER_BYTES = 1 << 20, START_BYTES = 8 << 20 };
 
 struct dt_output {
     char *path;    /* the final name */
@@ -25,6 +25,7 @@ struct dt_output {
     bool replace;
     bool failed; /* a write failed; what is in the file is unknown */
     uint64_t position;
+    uint64_t started; /* bytes before this are on their way to the disk */
     size_t buffered;
     uint8_t buffer[BUFFER_BYTES];
 };
@@ -65,6 +66,19 @@ dt_status dt_output_open(dt_output **out, const char *path, bool replace, dt_err
     else
         *out = output;
     return status;
+}
+
+/*
+ * Let the disk begin with what is written instead of waiting for the sync at the end: a large output is then written
+ * while the next part of it is made.
+ */
+static void start_writing(dt_output *output, uint64_t end)
+{
+    if (end < output->started + START_BYTES)
+        return;
+    sync_file_range(output->file, (off_t)output->started, (off_t)(end - output->started),
+                    SYNC_FILE_RANGE_WRITE);
+    output->started = end; /* only a wish: the sync is what counts */
 }
 
 /* pwrite may write less than asked, or be interrupted. */
@@ -110,6 +124,7 @@ dt_status dt_output_write(dt_output *output, const void *data, size_t bytes, dt_
         output->buffered += bytes;
     }
     output->position += bytes;
+    start_writing(output, output->position - output->buffered);
     return DT_OK;
 }
 

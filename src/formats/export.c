@@ -97,11 +97,18 @@ static dt_status make_room(dt_export_run *run, size_t bytes, dt_error *err)
     return DT_OK;
 }
 
-static void drop_source(const dt_export_run *run, const dt_external *e)
+/* The parts of one source tensor follow one another: it is read ahead at the first, and let go after the last. */
+static void hold_source(dt_export_run *run, const char *canonical)
 {
-    int index = dt_mapping_find(run->from->mapping, e->canonical);
-    if (index >= 0)
-        dt_mapping_drop(run->from->mapping, index);
+    if (run->held == canonical || (run->held && canonical && strcmp(run->held, canonical) == 0))
+        return;
+    int before = run->held ? dt_mapping_find(run->from->mapping, run->held) : -1;
+    int next = canonical ? dt_mapping_find(run->from->mapping, canonical) : -1;
+    if (before >= 0)
+        dt_mapping_drop(run->from->mapping, before);
+    if (next >= 0)
+        dt_mapping_will_need(run->from->mapping, next);
+    run->held = canonical;
 }
 
 dt_status dt_export_stream(dt_export_run *run, const dt_mapping *to, dt_dtype type,
@@ -113,6 +120,7 @@ dt_status dt_export_stream(dt_export_run *run, const dt_mapping *to, dt_dtype ty
     dt_external_rows(e, &all, &cols);
     size_t row = (size_t)row_bytes(type, cols);
     int64_t chunk = row < CHUNK_BYTES ? (int64_t)(CHUNK_BYTES / (row ? row : 1)) : 1;
+    hold_source(run, e->canonical);
     for (int64_t first = part->first; first < end; first += chunk) {
         int64_t n = end - first < chunk ? end - first : chunk;
         DT_PASS(make_room(run, row * (size_t)n, err));
@@ -123,12 +131,12 @@ dt_status dt_export_stream(dt_export_run *run, const dt_mapping *to, dt_dtype ty
             return dt_fail(err, DT_CANCELLED, "stopped after %llu of %llu bytes",
                            (unsigned long long)run->done, (unsigned long long)run->total);
     }
-    drop_source(run, e);
     return DT_OK;
 }
 
 void dt_export_run_end(dt_export_run *run)
 {
+    hold_source(run, NULL);
     free(run->buffer);
     run->buffer = NULL;
 }

@@ -388,7 +388,8 @@ dt_status dt_mapping_read(const dt_mapping *m, int index, const dt_block *b, con
     return DT_OK;
 }
 
-void dt_mapping_drop(const dt_mapping *m, int index)
+static void advise(const dt_mapping *m, int index,
+                   void (*tell)(const dt_stored_tensor *, const dt_stored_region *))
 {
     const dt_canonical *c = dt_mapping_at(m, index);
     for (int i = c ? c->first : 0; c && i < c->first + c->count; i++) {
@@ -397,8 +398,18 @@ void dt_mapping_drop(const dt_mapping *m, int index)
         dt_block all = {p->to_row, p->to_col, p->rows, p->cols};
         dt_stored_region region = region_of(e, p, &all);
         if (e->stored)
-            dt_stored_drop(e->stored, &region);
+            tell(e->stored, &region);
     }
+}
+
+void dt_mapping_drop(const dt_mapping *m, int index)
+{
+    advise(m, index, dt_stored_drop);
+}
+
+void dt_mapping_will_need(const dt_mapping *m, int index)
+{
+    advise(m, index, dt_stored_will_need);
 }
 
 dt_dtype dt_mapping_stored_type(const dt_mapping *m, int index)

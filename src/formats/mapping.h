@@ -85,6 +85,8 @@ dt_status dt_mapping_read(const dt_mapping *mapping, int index, const dt_block *
                           const dt_target *target, dt_error *err);
 /* The pages behind a canonical tensor may go. */
 void dt_mapping_drop(const dt_mapping *mapping, int index);
+/* They will be read soon. */
+void dt_mapping_will_need(const dt_mapping *mapping, int index);
 /* The type that holds a canonical tensor as stored: its pieces' one, or the widest of several. */
 dt_dtype dt_mapping_stored_type(const dt_mapping *mapping, int index);
 

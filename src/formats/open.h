@@ -160,6 +160,7 @@ typedef struct dt_export_run {
     uint64_t done, total; /* bytes */
     void *buffer;
     size_t buffer_bytes;
+    const char *held; /* the canonical tensor being read */
 } dt_export_run;
 void dt_export_run_end(dt_export_run *run);
 
@@ -170,7 +171,7 @@ typedef struct dt_export_part {
 } dt_export_part;
 typedef dt_status (*dt_export_sink)(void *user, const void *data, size_t bytes, dt_error *err);
 
-/* Make a part of a target tensor and hand it on in pieces, in order; then let the source's pages go. */
+/* Make a part of a target tensor and hand it on in pieces, in order. */
 dt_status dt_export_stream(dt_export_run *run, const dt_mapping *to, dt_dtype type,
                            const dt_export_part *part, dt_export_sink sink, void *user, dt_error *err);
 

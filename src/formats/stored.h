@@ -73,6 +73,8 @@ dt_status dt_stored_read(const dt_stored_tensor *tensor, const dt_stored_region 
 
 /* Let the pages of a region (NULL: all) leave memory; what a streaming copy calls behind itself. */
 void dt_stored_drop(const dt_stored_tensor *tensor, const dt_stored_region *region);
+/* Start reading them, without waiting. */
+void dt_stored_will_need(const dt_stored_tensor *tensor, const dt_stored_region *region);
 
 /* Bytes of the tensor when dense in its stored type; 0 for an unsupported one. */
 size_t dt_stored_bytes(const dt_stored_tensor *tensor);

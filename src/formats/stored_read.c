@@ -345,7 +345,9 @@ dt_status dt_stored_read(const dt_stored_tensor *tensor, const dt_stored_region 
     return DT_OK;
 }
 
-void dt_stored_drop(const dt_stored_tensor *tensor, const dt_stored_region *region)
+/* Tell the kernel about the mapped bytes of a region. */
+static void advise(const dt_stored_tensor *tensor, const dt_stored_region *region,
+                   void (*tell)(const dt_map *map, size_t offset, size_t bytes))
 {
     dt_stored_region all = whole(tensor), part;
     if (!region)
@@ -365,8 +367,18 @@ void dt_stored_drop(const dt_stored_tensor *tensor, const dt_stored_region *regi
         }
         size_t bytes = (size_t)dt_dtype_block_bytes(tensor->dtype);
         size_t start = (size_t)(first / block) * bytes;
-        dt_map_drop(box->map, (size_t)box->file_offset + start, (size_t)(last / block + 1) * bytes - start);
+        tell(box->map, (size_t)box->file_offset + start, (size_t)(last / block + 1) * bytes - start);
     }
+}
+
+void dt_stored_drop(const dt_stored_tensor *tensor, const dt_stored_region *region)
+{
+    advise(tensor, region, dt_map_drop);
+}
+
+void dt_stored_will_need(const dt_stored_tensor *tensor, const dt_stored_region *region)
+{
+    advise(tensor, region, dt_map_will_need);
 }
 
 size_t dt_stored_bytes(const dt_stored_tensor *tensor)

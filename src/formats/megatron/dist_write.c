@@ -14,7 +14,7 @@
 #include <stdlib.h>
 #include <string.h>
 
-enum { PATH_BYTES = 4096 };
+enum { PATH_BYTES = 4096, OPEN_FILES = 16 /* each has a buffer of a megabyte */ };
 
 /* The tensors of the folder as distcp_write.h wants them, and beside each box the part that fills it. */
 typedef struct dist_plan {
@@ -354,19 +354,48 @@ static uint64_t total_bytes(const dist_plan *d)
     return total;
 }
 
+static dt_status write_box(const dist_plan *d, dt_distcp_writer *w, dt_distcp_place place, dt_export_run *run,
+                           dt_error *err)
+{
+    box_sink sink = {w, place};
+    const dt_distcp_tensor *t = &d->tensor[place.tensor];
+    dt_status status = dt_export_stream(run, d->plan->mapping, t->dtype, &d->part[place.tensor][place.box],
+                                        put_bytes, &sink, err);
+    if (status != DT_OK)
+        dt_error_while(err, "while writing \"%s\"", t->key);
+    return status;
+}
+
+/* Tensor by tensor, all ranks of a stage at once: each file is still written front to back, the source read once. */
+static dt_status write_stage(const dist_plan *d, dt_distcp_writer *w, int stage, dt_export_run *run,
+                             dt_error *err)
+{
+    const dt_ranks *r = &d->plan->ranks;
+    for (size_t t = 0; t < d->count; t++)
+        for (size_t b = 0; b < d->tensor[t].box_count; b++)
+            if (d->tensor[t].box[b].rank / (r->tensor * r->expert) == stage)
+                DT_PASS(write_box(d, w, (dt_distcp_place){t, b}, run, err));
+    return DT_OK;
+}
+
+/* File by file, where a stage has too many to hold open. */
+static dt_status write_files(const dist_plan *d, dt_distcp_writer *w, dt_export_run *run, dt_error *err)
+{
+    for (size_t i = 0; i < dt_distcp_box_count(w); i++)
+        DT_PASS(write_box(d, w, dt_distcp_order(w, i), run, err));
+    return DT_OK;
+}
+
 static dt_status write_boxes(const dist_plan *d, dt_distcp_writer *w, dt_export_result *result, dt_error *err)
 {
     const dt_megatron_plan *p = d->plan;
     dt_export_run run = {.from = p->from, .options = p->options, .total = total_bytes(d)};
     dt_status status = DT_OK;
-    for (size_t i = 0; status == DT_OK && i < dt_distcp_box_count(w); i++) {
-        box_sink sink = {w, dt_distcp_order(w, i)};
-        const dt_export_part *part = &d->part[sink.place.tensor][sink.place.box];
-        status = dt_export_stream(&run, p->mapping, d->tensor[sink.place.tensor].dtype, part, put_bytes,
-                                  &sink, err);
-        if (status != DT_OK)
-            dt_error_while(err, "while writing \"%s\"", d->tensor[sink.place.tensor].key);
-    }
+    if (p->ranks.tensor * p->ranks.expert > OPEN_FILES)
+        status = write_files(d, w, &run, err);
+    else
+        for (int stage = 0; status == DT_OK && stage < p->ranks.pipeline; stage++)
+            status = write_stage(d, w, stage, &run, err);
     result->bytes += run.done;
     result->tensors += (int)d->count;
     dt_export_run_end(&run);
