@@ -149,6 +149,10 @@ static void print_shape(const dt_model_config *c)
                c->encoder_only ? 0LL : (long long)c->decoder_num_layers);
     else
         printf("layers       %lld\n", (long long)c->num_layers);
+    if (c->num_moe_experts)
+        printf("experts      %lld of width %lld, %lld a token; a router %s\n", (long long)c->num_moe_experts,
+               (long long)c->moe_ffn_hidden_size, (long long)c->moe_router_topk,
+               c->moe_listed || c->moe_layer_freq > 1 ? "in some layers" : "in every layer");
     printf("width        %lld, feed-forward %lld%s %s\n", (long long)c->hidden_size,
            (long long)c->ffn_hidden_size, c->gated_linear_unit ? " gated" : "",
            dt_activation_name(c->activation_func));
@@ -177,28 +181,90 @@ static void print_layout(const dt_checkpoint_about *a)
         printf("iteration    %lld\n", (long long)a->iteration);
 }
 
-/* Skipped tensors by rule: "24 optimizer, 2 rotary table". */
-static void print_skipped(const dt_checkpoint *c)
+/* Tensors of one rule, or of one kind of rule. */
+typedef struct skipped {
+    const char *rule;
+    int count;
+    uint64_t bytes;
+} skipped;
+
+enum { RULES = 32 };
+
+/* "copy of NAME" is another rule for every tensor; here they are one. */
+static int skipped_by_rule(const dt_checkpoint *c, skipped list[RULES])
 {
-    const char *rules[32];
-    int count[32], n = 0;
+    int n = 0;
     dt_checkpoint_tensor t;
     for (int i = 0; dt_checkpoint_tensor_at(c, i, &t); i++) {
+        const char *rule = t.rule && strncmp(t.rule, "copy of ", 8) == 0 ? "copies of other tensors" : t.rule;
         int k = 0;
-        while (t.rule && k < n && strcmp(rules[k], t.rule) != 0)
+        while (rule && k < n && strcmp(list[k].rule, rule) != 0)
             k++;
-        if (!t.rule || k == 32)
+        if (!rule || k == RULES)
             continue;
-        if (k == n) {
-            rules[n] = t.rule;
-            count[n++] = 0;
-        }
-        count[k]++;
+        if (k == n)
+            list[n++] = (skipped){.rule = rule};
+        list[k].count++;
+        list[k].bytes += t.bytes;
     }
-    for (int k = 0; k < n; k++)
-        printf("%s%d %s%s", k ? ", " : "skipped      ", count[k], rules[k], k == n - 1 ? "\n" : "");
+    return n;
 }
 
+static const skipped *skipped_under(const skipped *list, int count, const char *rule)
+{
+    for (int i = 0; i < count; i++)
+        if (strcmp(list[i].rule, rule) == 0)
+            return &list[i];
+    return NULL;
+}
+
+static void print_skipped(const skipped *list, int count)
+{
+    char size[16];
+    for (int k = 0; k < count; k++) {
+        dt_human_bytes(list[k].bytes, size);
+        printf("%-12s %d %s, %s\n", k ? "" : "skipped", list[k].count, list[k].rule, size);
+    }
+}
+
+static bool has_masters(const dt_checkpoint *c)
+{
+    dt_checkpoint_tensor t;
+    for (int i = 0; dt_checkpoint_tensor_at(c, i, &t); i++)
+        if (t.rule && strcmp(t.rule, "optimizer") == 0 && strstr(t.name, "fp32_"))
+            return true;
+    return false;
+}
+
+/* What a run left beside the weights, where Megatron wrote them. */
+static void print_leftovers(const dt_checkpoint *c, const dt_checkpoint_about *a, const skipped *list,
+                            int count)
+{
+    char size[16];
+    const skipped *optimizer = skipped_under(list, count, "optimizer");
+    if (strncmp(a->format, "megatron", 8) != 0 && strcmp(a->format, "nemo") != 0)
+        return;
+    dt_human_bytes(optimizer ? optimizer->bytes : 0, size);
+    if (optimizer)
+        printf("optimizer    %d tensors, %s%s\n", optimizer->count, size,
+               has_masters(c) ? "; unrounded masters among them (--weights master)" : "");
+    else
+        printf("optimizer    none\n");
+}
+
+/* "decoder.layers.0 … 3.mlp.linear_fc1.weight": a tensor of all layers of a stack. */
+static void print_canonical(const dt_checkpoint_tensor *t)
+{
+    const char *layers = strstr(t->name, ".layers."), *first = strstr(t->canonical, ".layers.0.");
+    bool stacked = layers && first && (layers[8] < '0' || layers[8] > '9') && t->rank > 1 && t->dim[0] > 1;
+    if (stacked)
+        printf("    = %.*s.layers.0 … %lld%s\n", (int)(first - t->canonical), t->canonical,
+               (long long)t->dim[0] - 1, first + strlen(".layers.0"));
+    else if (strcmp(t->canonical, t->name) != 0)
+        printf("    = %s\n", t->canonical);
+}
+
+/* A name and its type and shape on one line where 80 columns hold them, else on two. */
 static void print_tensors(const dt_checkpoint *c)
 {
     dt_checkpoint_tensor t;
@@ -209,11 +275,14 @@ static void print_tensors(const dt_checkpoint *c)
         for (int k = 0; k < t.rank; k++)
             at +=
                 (size_t)snprintf(shape + at, sizeof shape - at, "%s%lld", k ? "x" : "", (long long)t.dim[k]);
-        printf("%-58s %-5s %s\n", t.name, dt_dtype_name(t.dtype), shape);
+        if (strlen(t.name) > 58)
+            printf("%s\n%-58s %-5s %s\n", t.name, "", dt_dtype_name(t.dtype), shape);
+        else
+            printf("%-58s %-5s %s\n", t.name, dt_dtype_name(t.dtype), shape);
         if (t.rule)
             printf("    skipped: %s\n", t.rule);
-        else if (t.canonical && strcmp(t.canonical, t.name) != 0)
-            printf("    = %s\n", t.canonical);
+        else if (t.canonical)
+            print_canonical(&t);
     }
 }
 
@@ -222,6 +291,8 @@ static void print_inspect(const dt_checkpoint *c, const dt_tokenizer *tokenizer,
     dt_checkpoint_about a = dt_checkpoint_describe(c);
     const dt_model_config *config = dt_checkpoint_config(c);
     type_totals totals = totals_of(c);
+    skipped list[RULES];
+    int count = skipped_by_rule(c, list);
     printf("%s\n", a.path);
     printf("format       %s%s%s\n", a.format, config->written_by[0] ? ", written by " : "",
            config->written_by);
@@ -234,7 +305,8 @@ static void print_inspect(const dt_checkpoint *c, const dt_tokenizer *tokenizer,
                (int)dt_tokenizer_vocab_size(tokenizer));
     else
         printf("tokenizer    none\n");
-    print_skipped(c);
+    print_leftovers(c, &a, list, count);
+    print_skipped(list, count);
     for (int i = 0; dt_checkpoint_problem_at(c, i); i++)
         printf("problem      %s\n", dt_checkpoint_problem_at(c, i));
     if (tensors)

@@ -6,6 +6,8 @@
 #include "formats/megatron/writing.h"
 #include "formats/torch/torch_write.h"
 
+#include <drivetrain/version.h>
+
 #include <math.h>
 #include <string.h>
 
@@ -130,6 +132,8 @@ dt_status dt_megatron_make_args(const dt_megatron_plan *p, bool dist, json_t **o
     int failed = put_sizes(&p->config, *out) | put_switches(&p->config, *out);
     failed |= put_experts(&p->config, !p->options->local_names, *out) | put_layout(p, dist, *out);
     failed |= put(*out, "bf16", json_boolean(weights_type(p) == DT_BF16));
+    failed |= put(*out, "x_written_by", json_string("drivetrain " DT_VERSION));
+    json_object_del(*out, "megatron_core"); /* who wrote the source does not write this */
     failed |= put(*out, "fp16", json_boolean(weights_type(p) == DT_F16));
     return failed ? dt_fail_memory(err, 4096, "the arguments") : DT_OK;
 }

@@ -272,7 +272,7 @@ static dt_status read_stop_ids(const json_t *json, dt_model_config *c, dt_error 
 
 static dt_status read_identity(const json_t *json, bool t5, dt_model_config *c, dt_error *err)
 {
-    const char *type = NULL, *family = NULL, *version = NULL;
+    const char *type = NULL, *family = NULL, *version = NULL, *writer = NULL;
     if (json_is_string(json_object_get(json, "model_type")))
         type = json_string_value(json_object_get(json, "model_type"));
     if (type && (strcmp(type, "gpt") == 0 || strcmp(type, "t5") == 0))
@@ -291,8 +291,13 @@ static dt_status read_identity(const json_t *json, bool t5, dt_model_config *c, 
         snprintf(c->family, sizeof c->family, "%s", row->family);
     }
     DT_PASS(dt_json_string(json, "megatron_core", &version, err));
+    DT_PASS(dt_json_string(json, "x_written_by", &writer, err));
     if (version)
         snprintf(c->written_by, sizeof c->written_by, "megatron-core %.40s", version);
+    else if (writer)
+        snprintf(c->written_by, sizeof c->written_by, "%.60s", writer);
+    else if (json_object_get(json, "consumed_train_samples"))
+        snprintf(c->written_by, sizeof c->written_by, "Megatron-LM");
     return DT_OK;
 }
 

@@ -7,6 +7,8 @@
 #include "formats/folders.h"
 #include "formats/open.h"
 
+#include <drivetrain/version.h>
+
 #include <dirent.h>
 
 static const char *const hf_models[] = {
@@ -278,6 +280,90 @@ static void checkpoint__megatron_llama_becomes_hugging_face(void **state)
     dt_checkpoint_close(b);
 }
 
+/* Through both kinds of ranked checkpoint: the same configuration, tensors and types. */
+static void checkpoint__ranked_layouts_survive(void **state)
+{
+    static const dt_export_options layouts[] = {
+        {.format = "megatron"},
+        {.format = "megatron", .tensor_parallel = 2, .local_names = true},
+        {.format = "megatron-dist"},
+        {.format = "megatron-dist", .tensor_parallel = 2, .vocab_divisible_by = 3},
+    };
+    for (int i = 0; i < COUNT(hf_models) + COUNT(state_models); i++) {
+        char folder[4096], path[4096];
+        dt_error err = {0};
+        if (!model_folder(folder, i < COUNT(hf_models) ? hf_models[i] : state_models[i - COUNT(hf_models)]))
+            continue;
+        dt_checkpoint *c = open_model(folder, NULL);
+        for (int k = 0; k < COUNT(layouts); k++) {
+            dt_export_result result;
+            if (c->config.num_attention_heads % 2 && layouts[k].tensor_parallel > 1)
+                continue;
+            snprintf(path, sizeof path, "%s/%d-%d", (const char *)*state, i, k);
+            assert_ok(dt_checkpoint_export(c, path, &layouts[k], &result, &err), err);
+            dt_checkpoint *back = open_model(path, NULL);
+            assert_same_weights(c, back, false);
+            assert_int_equal(back->config.vocab_size, c->config.vocab_size);
+            assert_int_equal(back->config.padded_vocab_size % (layouts[k].tensor_parallel ? 2 : 1), 0);
+            assert_int_equal(back->config.activation_func, c->config.activation_func);
+            assert_int_equal(back->config.rope_scaling_type, c->config.rope_scaling_type);
+            assert_true(back->config.rotary_base == c->config.rotary_base);
+            assert_true(back->config.softmax_scale == c->config.softmax_scale);
+            assert_string_equal(back->config.written_by, "drivetrain " DT_VERSION);
+            dt_checkpoint_close(back);
+        }
+        dt_checkpoint_close(c);
+    }
+}
+
+static void checkpoint__impossible_layouts_are_refused(void **state)
+{
+    static const struct {
+        const char *model;
+        dt_export_options options;
+        dt_status status;
+        const char *words;
+    } cases[] = {
+        {"megatron/gpt_llama",
+         {.format = "megatron", .tensor_parallel = 5},
+         DT_UNSUPPORTED,
+         "cannot be shared by 5"},
+        {"megatron/gpt_llama",
+         {.format = "megatron", .pipeline_parallel = 7},
+         DT_UNSUPPORTED,
+         "dealt out evenly to 7"},
+        {"megatron/gpt_llama",
+         {.format = "megatron", .virtual_pipeline = 2},
+         DT_INVALID,
+         "more than one pipeline"},
+        {"megatron/gpt_llama",
+         {.format = "megatron-dist", .expert_parallel = 2},
+         DT_UNSUPPORTED,
+         "has no experts"},
+        {"megatron/t5_rope",
+         {.format = "megatron-dist", .pipeline_parallel = 2},
+         DT_UNSUPPORTED,
+         "no pipeline"},
+        {"megatron/gpt_llama",
+         {.format = "megatron", .tensor_parallel = 100},
+         DT_INVALID,
+         "expected 1 to 99"},
+    };
+    for (int i = 0; i < COUNT(cases); i++) {
+        char folder[4096], path[4096];
+        dt_export_result result;
+        dt_error err = {0};
+        if (!model_folder(folder, cases[i].model))
+            continue;
+        dt_checkpoint *c = open_model(folder, NULL);
+        snprintf(path, sizeof path, "%s/refused", (const char *)*state);
+        assert_fails(dt_checkpoint_export(c, path, &cases[i].options, &result, &err), cases[i].status, err,
+                     cases[i].words);
+        assert_false(dt_is_folder(path));
+        dt_checkpoint_close(c);
+    }
+}
+
 static void checkpoint__casting_rounds_once(void **state)
 {
     const char *path = require_model("hf/llama-gqa");
@@ -324,6 +410,9 @@ int main(void)
         cmocka_unit_test_setup_teardown(checkpoint__megatron_state_survives_itself, make_folder,
                                         remove_folder),
         cmocka_unit_test_setup_teardown(checkpoint__megatron_llama_becomes_hugging_face, make_folder,
+                                        remove_folder),
+        cmocka_unit_test_setup_teardown(checkpoint__ranked_layouts_survive, make_folder, remove_folder),
+        cmocka_unit_test_setup_teardown(checkpoint__impossible_layouts_are_refused, make_folder,
                                         remove_folder),
         cmocka_unit_test_setup_teardown(checkpoint__casting_rounds_once, make_folder, remove_folder),
         cmocka_unit_test(checkpoint__direct_is_the_mapped_tensor),
