@@ -58,8 +58,9 @@ typedef struct dt_model_config {
 #undef ENUM
     int eos_count;
     int32_t eos_token_ids[DT_MAX_STOP_IDS];
-    int64_t moe_layer_freq; /**< one layer in so many has experts, from layer 0 on; or, where it was a list … */
-    int moe_listed;         /**< … of so many layers: a bit each in moe_layers; else 0 */
+    int64_t
+        moe_layer_freq; /**< one layer in so many has experts, from layer 0 on; or, where it was a list … */
+    int moe_listed;     /**< … of so many layers: a bit each in moe_layers; else 0 */
     uint8_t moe_layers[DT_MAX_LAYERS / 8];
 } dt_model_config;
 
