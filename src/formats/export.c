@@ -85,18 +85,6 @@ static dt_status read_source(void *user, const dt_canonical *wanted, const dt_bl
     return part.rows ? dt_mapping_read(from->mapping, index, &part, t, err) : DT_OK;
 }
 
-static dt_status make_room(dt_export_run *run, size_t bytes, dt_error *err)
-{
-    if (bytes <= run->buffer_bytes)
-        return DT_OK;
-    void *larger = realloc(run->buffer, bytes);
-    if (!larger)
-        return dt_fail_memory(err, bytes, "a part of a tensor");
-    run->buffer = larger;
-    run->buffer_bytes = bytes;
-    return DT_OK;
-}
-
 /* The parts of one source tensor follow one another: it is read ahead at the first, and let go after the last. */
 static void hold_source(dt_export_run *run, const char *canonical)
 {
@@ -112,7 +100,8 @@ static void hold_source(dt_export_run *run, const char *canonical)
 }
 
 dt_status dt_export_stream(dt_export_run *run, const dt_mapping *to, dt_dtype type,
-                           const dt_export_part *part, dt_export_sink sink, void *user, dt_error *err)
+                           const dt_export_part *part, dt_export_sink sink, const void *user,
+                           size_t user_bytes, dt_error *err)
 {
     const dt_external *e = dt_mapping_external_at(to, part->external);
     dt_canonical_source source = {read_source, (void *)run->from};
@@ -120,12 +109,15 @@ dt_status dt_export_stream(dt_export_run *run, const dt_mapping *to, dt_dtype ty
     dt_external_rows(e, &all, &cols);
     size_t row = (size_t)row_bytes(type, cols);
     int64_t chunk = row < CHUNK_BYTES ? (int64_t)(CHUNK_BYTES / (row ? row : 1)) : 1;
+    if (!run->queue)
+        DT_PASS(dt_export_queue_create(&run->queue, err));
     hold_source(run, e->canonical);
     for (int64_t first = part->first; first < end; first += chunk) {
         int64_t n = end - first < chunk ? end - first : chunk;
-        DT_PASS(make_room(run, row * (size_t)n, err));
-        DT_PASS(dt_mapping_assemble(to, part->external, first, n, &source, type, run->buffer, err));
-        DT_PASS(sink(user, run->buffer, row * (size_t)n, err));
+        void *buffer;
+        DT_PASS(dt_export_queue_buffer(run->queue, row * (size_t)n, &buffer, err));
+        DT_PASS(dt_mapping_assemble(to, part->external, first, n, &source, type, buffer, err));
+        dt_export_queue_put(run->queue, sink, user, user_bytes);
         run->done += row * (size_t)n;
         if (run->options->progress && !run->options->progress(run->options->user, run->done, run->total))
             return dt_fail(err, DT_CANCELLED, "stopped after %llu of %llu bytes",
@@ -134,11 +126,16 @@ dt_status dt_export_stream(dt_export_run *run, const dt_mapping *to, dt_dtype ty
     return DT_OK;
 }
 
+dt_status dt_export_run_wait(dt_export_run *run, dt_error *err)
+{
+    return run->queue ? dt_export_queue_wait(run->queue, err) : DT_OK;
+}
+
 void dt_export_run_end(dt_export_run *run)
 {
     hold_source(run, NULL);
-    free(run->buffer);
-    run->buffer = NULL;
+    dt_export_queue_destroy(run->queue);
+    run->queue = NULL;
 }
 
 /* ---- safetensors ---- */
@@ -161,7 +158,8 @@ static dt_status write_tensor(dt_export_run *run, const dt_export_plan *plan, dt
     dt_export_part part = {.external = external};
     int64_t cols;
     dt_external_rows(dt_mapping_external_at(plan->mapping, external), &part.rows, &cols);
-    return dt_export_stream(run, plan->mapping, plan->dtype[external], &part, put_bytes, &sink, err);
+    return dt_export_stream(run, plan->mapping, plan->dtype[external], &part, put_bytes, &sink, sizeof sink,
+                            err);
 }
 
 static dt_status write_file(dt_export_run *run, const dt_export_plan *plan, const char *path,
@@ -185,10 +183,11 @@ static dt_status write_file(dt_export_run *run, const dt_export_plan *plan, cons
         status =
             write_tensor(run, plan, writer, index, plan->entry[(size_t)file->first + index].external, err);
     }
-    if (status == DT_OK)
+    dt_status written = dt_export_run_wait(run, status == DT_OK ? err : NULL);
+    if (status == DT_OK && written == DT_OK)
         return dt_safetensors_commit(writer, err);
     dt_safetensors_discard(writer);
-    return status;
+    return status == DT_OK ? written : status;
 }
 
 dt_status dt_export_tensors(const dt_checkpoint *from, const char *folder, const dt_export_plan *plan,

@@ -8,6 +8,7 @@
 #ifndef DT_FORMATS_OPEN_H
 #define DT_FORMATS_OPEN_H
 
+#include "formats/export_queue.h"
 #include "formats/mapping.h"
 #include "formats/names.h"
 
@@ -157,11 +158,12 @@ typedef struct dt_export_plan {
 typedef struct dt_export_run {
     const dt_checkpoint *from;
     const dt_export_options *options;
-    uint64_t done, total; /* bytes */
-    void *buffer;
-    size_t buffer_bytes;
-    const char *held; /* the canonical tensor being read */
+    uint64_t done, total;   /* bytes */
+    dt_export_queue *queue; /* made at the first tensor */
+    const char *held;       /* the canonical tensor being read */
 } dt_export_run;
+/* All that was handed on is written: before a writer is finished, or thrown away. Errors: a sink's first. */
+dt_status dt_export_run_wait(dt_export_run *run, dt_error *err);
 void dt_export_run_end(dt_export_run *run);
 
 /* Rows [first, first + rows) of an external tensor, as dt_mapping_assemble counts them. */
@@ -169,11 +171,10 @@ typedef struct dt_export_part {
     int external;
     int64_t first, rows;
 } dt_export_part;
-typedef dt_status (*dt_export_sink)(void *user, const void *data, size_t bytes, dt_error *err);
-
-/* Make a part of a target tensor and hand it on in pieces, in order. */
+/* Make a part of a target tensor and hand it on in pieces, in order, to a sink on the queue's thread; *user is copied. */
 dt_status dt_export_stream(dt_export_run *run, const dt_mapping *to, dt_dtype type,
-                           const dt_export_part *part, dt_export_sink sink, void *user, dt_error *err);
+                           const dt_export_part *part, dt_export_sink sink, const void *user,
+                           size_t user_bytes, dt_error *err);
 
 /* The type each external tensor is written in: `cast`, or as its canonical tensors are stored. */
 dt_status dt_export_types(const dt_checkpoint *from, const dt_mapping *to, const dt_export_options *options,

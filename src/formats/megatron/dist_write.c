@@ -360,7 +360,7 @@ static dt_status write_box(const dist_plan *d, dt_distcp_writer *w, dt_distcp_pl
     box_sink sink = {w, place};
     const dt_distcp_tensor *t = &d->tensor[place.tensor];
     dt_status status = dt_export_stream(run, d->plan->mapping, t->dtype, &d->part[place.tensor][place.box],
-                                        put_bytes, &sink, err);
+                                        put_bytes, &sink, sizeof sink, err);
     if (status != DT_OK)
         dt_error_while(err, "while writing \"%s\"", t->key);
     return status;
@@ -396,6 +396,8 @@ static dt_status write_boxes(const dist_plan *d, dt_distcp_writer *w, dt_export_
     else
         for (int stage = 0; status == DT_OK && stage < p->ranks.pipeline; stage++)
             status = write_stage(d, w, stage, &run, err);
+    dt_status written = dt_export_run_wait(&run, status == DT_OK ? err : NULL);
+    status = status == DT_OK ? written : status;
     result->bytes += run.done;
     result->tensors += (int)d->count;
     dt_export_run_end(&run);

@@ -160,7 +160,8 @@ static dt_status put_storages(rank_file *f, dt_export_run *run, dt_error *err)
         dt_export_part part = {.external = f->external[i]};
         int64_t cols;
         dt_external_rows(dt_mapping_external_at(m, part.external), &part.rows, &cols);
-        DT_PASS(dt_export_stream(run, m, f->plan->dtype[part.external], &part, put_bytes, &sink, err));
+        DT_PASS(dt_export_stream(run, m, f->plan->dtype[part.external], &part, put_bytes, &sink, sizeof sink,
+                                 err));
     }
     return DT_OK;
 }
@@ -179,6 +180,7 @@ static dt_status write_rank(const dt_megatron_plan *plan, dt_rank rank, const ch
     DT_GO(status, put_object(&f, err));
     DT_GO(status, dt_torch_begin_file(f.writer, path, false, err));
     DT_GO(status, put_storages(&f, run, err));
+    DT_GO(status, dt_export_run_wait(run, err));
     status = dt_torch_commit(f.writer, err);
     f.writer = NULL;
     result->tensors += (int)f.count;
@@ -186,6 +188,7 @@ static dt_status write_rank(const dt_megatron_plan *plan, dt_rank rank, const ch
 done:
     if (status != DT_OK)
         dt_error_while(err, "while writing %s/model_optim_rng.pt", below);
+    dt_export_run_wait(run, NULL); /* nothing may still write to it */
     dt_torch_writer_destroy(f.writer);
     free(f.external);
     return status;
