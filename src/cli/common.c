@@ -71,6 +71,16 @@ void print_json(json_t *json)
     json_decref(json);
 }
 
+json_t *skipped_json(const dt_checkpoint *c)
+{
+    json_t *list = json_array();
+    dt_checkpoint_tensor t;
+    for (int i = 0; dt_checkpoint_tensor_at(c, i, &t); i++)
+        if (t.rule)
+            json_array_append_new(list, json_pack("{s:s, s:s}", "name", t.name, "rule", t.rule));
+    return list;
+}
+
 double seconds_now(void)
 {
     struct timespec t;

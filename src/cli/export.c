@@ -130,16 +130,6 @@ static json_t *files_json(const char *folder)
     return files;
 }
 
-static json_t *skipped_json(const dt_checkpoint *c)
-{
-    json_t *list = json_array();
-    dt_checkpoint_tensor t;
-    for (int i = 0; dt_checkpoint_tensor_at(c, i, &t); i++)
-        if (t.rule)
-            json_array_append_new(list, json_pack("{s:s, s:s}", "name", t.name, "rule", t.rule));
-    return list;
-}
-
 /* The written model against its source, both in f32: casts may move weights, nothing else may. */
 static dt_status check_written(const request *r, dt_verify_report **report, dt_error *err)
 {

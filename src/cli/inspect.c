@@ -87,16 +87,6 @@ static json_t *tensors_json(const dt_checkpoint *c)
     return list;
 }
 
-static json_t *skipped_json(const dt_checkpoint *c)
-{
-    json_t *list = json_array();
-    dt_checkpoint_tensor t;
-    for (int i = 0; dt_checkpoint_tensor_at(c, i, &t); i++)
-        if (t.rule)
-            json_array_append_new(list, json_pack("{s:s, s:s}", "name", t.name, "rule", t.rule));
-    return list;
-}
-
 static json_t *inspect_json(const dt_checkpoint *c, const dt_tokenizer *tokenizer)
 {
     dt_checkpoint_about a = dt_checkpoint_describe(c);
