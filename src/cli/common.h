@@ -35,7 +35,7 @@ void apply_memory_limit(const command_line *line);
 dt_status open_tokenizer(const command_line *line, const char *model, bool demanded, dt_tokenizer **out,
                          dt_error *err);
 
-void print_json(json_t *json); /* one document and a newline on stdout; takes the reference */
+void print_json(json_t *json);                /* one document and a newline on stdout; takes the reference */
 json_t *skipped_json(const dt_checkpoint *c); /* [{"name","rule"}] of the tensors a format skips */
 double seconds_now(void);
 uint64_t peak_resident_bytes(void);
