@@ -22,6 +22,12 @@ extern "C" {
 
 typedef enum dt_normalization { DT_NORM_LAYERNORM, DT_NORM_RMSNORM } dt_normalization;
 
+/** Where a layer's norms stand. */
+typedef enum dt_norm_placement {
+    DT_NORM_BEFORE, /**< before each branch: x + f(norm x); the stack ends in a final norm */
+    DT_NORM_AFTER   /**< after each sum: norm(x + f(x)), as BERT and BART have it; no final norm */
+} dt_norm_placement;
+
 typedef enum dt_position_embedding {
     DT_POSITION_LEARNED,  /**< learned_absolute: a table of max_sequence_length rows */
     DT_POSITION_ROPE,     /**< rope */
@@ -84,6 +90,7 @@ bool dt_config_layer_is_moe(const dt_model_config *config, int64_t layer);
 
 /** Text of enum values, as Megatron spells them ("RMSNorm", "learned_absolute", "silu"); NULL when out of range. */
 const char *dt_normalization_name(dt_normalization value);
+const char *dt_norm_placement_name(dt_norm_placement value);
 const char *dt_position_embedding_name(dt_position_embedding value);
 const char *dt_rope_scaling_name(dt_rope_scaling value);
 const char *dt_activation_name(dt_activation value);

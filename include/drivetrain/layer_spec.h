@@ -27,7 +27,11 @@ typedef struct dt_layer dt_layer;
 typedef enum dt_norm_place {
     DT_NORM_INPUT,     /**< before self attention: self_attention.linear_qkv.layer_norm_{weight,bias} */
     DT_NORM_PRE_CROSS, /**< before cross attention: pre_cross_attn_layernorm.{weight,bias} */
-    DT_NORM_PRE_MLP    /**< before the MLP: mlp.linear_fc1.layer_norm_{weight,bias} */
+    DT_NORM_PRE_MLP,   /**< before the MLP: mlp.linear_fc1.layer_norm_{weight,bias} */
+    /* of the sum, where norm_placement is DT_NORM_AFTER: */
+    DT_NORM_SELF_SUM,  /**< x_self_attn_sum_layernorm.{weight,bias} */
+    DT_NORM_CROSS_SUM, /**< x_cross_attn_sum_layernorm.{weight,bias} */
+    DT_NORM_MLP_SUM    /**< x_mlp_sum_layernorm.{weight,bias} */
 } dt_norm_place;
 
 /** Each function takes and returns rows [T, H]. */

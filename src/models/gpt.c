@@ -23,9 +23,7 @@ dt_status dt_build_gpt(dt_graph *g, const dt_model_config *config, const dt_buil
     dt_stack stack = dt_model_stack(g, config, options, "decoder", "out.", config->num_layers);
     stack.causal = true;
     dt_tensor *tokens = dt_model_rows(&stack, options, "", "tokens", options->tokens);
-    dt_tensor *x = dt_embed_tokens(g, config, tokens, stack.positions);
-    x = dt_point(g, x, "out.embedding");
-    x = dt_stack_build(&stack, x); /* [T, H] */
+    dt_tensor *x = dt_stack_build(&stack, dt_stack_embed(&stack, tokens)); /* [T, H] */
     dt_model_head(g, config, options, x, "output_layer", step);
     return DT_OK;
 }

@@ -46,8 +46,7 @@ static dt_tensor *encoder(dt_graph *g, const dt_model_config *c, const dt_build_
         dt_model_rows(&s, &plain, c->encoder_only ? "" : "encoder_", "source_tokens", o->source_tokens);
     relative_positions(&s);
     *rows = s.rows;
-    dt_tensor *x = dt_embed_tokens(g, c, tokens, s.positions);
-    return dt_stack_build(&s, dt_point(g, x, "%sembedding", s.point));
+    return dt_stack_build(&s, dt_stack_embed(&s, tokens));
 }
 
 static dt_stack decoder_stack(dt_graph *g, const dt_model_config *c, const dt_build_options *o)
@@ -93,8 +92,7 @@ dt_status dt_build_t5(dt_graph *g, const dt_model_config *c, const dt_build_opti
         s.memory_rows.block_table =
             dt_model_block_table(g, o, "memory_block_table", o->memory_sequence_blocks);
     }
-    dt_tensor *y = dt_embed_tokens(g, c, tokens, s.positions);
-    y = dt_stack_build(&s, dt_point(g, y, "out.decoder.embedding")); /* [T, H] */
+    dt_tensor *y = dt_stack_build(&s, dt_stack_embed(&s, tokens)); /* [T, H] */
     if (c->scale_decoder_outputs)
         y = dt_scale(g, y, 1.0 / sqrt((double)c->hidden_size));
     dt_model_head(g, c, o, y, "lm_head.output_layer", o->mode == DT_BUILD_STEP);

@@ -15,6 +15,11 @@ static const char *const normalization_names[] = {
     [DT_NORM_RMSNORM] = "RMSNorm",
 };
 
+static const char *const placement_names[] = {
+    [DT_NORM_BEFORE] = "before",
+    [DT_NORM_AFTER] = "after",
+};
+
 static const char *const position_names[] = {
     [DT_POSITION_LEARNED] = "learned_absolute",
     [DT_POSITION_ROPE] = "rope",
@@ -46,6 +51,11 @@ static const char *const router_names[] = {
 const char *dt_normalization_name(dt_normalization value)
 {
     return NAME_OF(normalization_names, value);
+}
+
+const char *dt_norm_placement_name(dt_norm_placement value)
+{
+    return NAME_OF(placement_names, value);
 }
 
 const char *dt_position_embedding_name(dt_position_embedding value)
@@ -243,6 +253,10 @@ bool dt_config_is_stock_megatron(const dt_model_config *c, const char **key)
         found = "scale_decoder_outputs";
     else if (c->no_output_layer_bias)
         found = "x_no_output_layer_bias";
+    else if (c->norm_placement != DT_NORM_BEFORE)
+        found = "x_norm_placement";
+    else if (c->embedding_layernorm)
+        found = "x_embedding_layernorm";
     else if (c->relative_bias_per_layer)
         found = "x_relative_bias_per_layer";
     else if (c->attention_output_bias && !c->add_bias_linear)

@@ -169,13 +169,32 @@ dt_tensor *dt_layer_cross_core(dt_layer *l, dt_tensor *q, dt_tensor *k, dt_tenso
 
 /* ---- stacks ---- */
 
+dt_tensor *dt_stack_embed(const dt_stack *s, dt_tensor *tokens)
+{
+    const dt_model_config *c = s->config;
+    dt_tensor *x = dt_embed_tokens(s->g, c, tokens, s->positions);
+    if (c->embedding_layernorm)
+        x = norm(s->g, c, s->name, "x_embedding_layernorm.", x, c->hidden_size);
+    return dt_point(s->g, x, "%sembedding", s->point); /* [T, H] */
+}
+
+/* x + f(norm x), or norm(x + f(x)) */
+static dt_tensor *add_branch(dt_layer *l, dt_tensor *x, dt_tensor *(*branch)(dt_layer *, dt_tensor *),
+                             dt_norm_place before, dt_norm_place after)
+{
+    const dt_layer_spec *spec = l->stack->spec;
+    if (l->stack->config->norm_placement == DT_NORM_AFTER)
+        return spec->norm(l, spec->residual(l, x, branch(l, x)), after);
+    return spec->residual(l, x, branch(l, spec->norm(l, x, before)));
+}
+
 static dt_tensor *layer_build(dt_layer *l, dt_tensor *x)
 {
     const dt_layer_spec *spec = l->stack->spec;
-    x = spec->residual(l, x, spec->self_attention(l, spec->norm(l, x, DT_NORM_INPUT)));
+    x = add_branch(l, x, spec->self_attention, DT_NORM_INPUT, DT_NORM_SELF_SUM);
     if (l->stack->cross)
-        x = spec->residual(l, x, spec->cross_attention(l, spec->norm(l, x, DT_NORM_PRE_CROSS)));
-    return spec->residual(l, x, spec->mlp(l, spec->norm(l, x, DT_NORM_PRE_MLP)));
+        x = add_branch(l, x, spec->cross_attention, DT_NORM_PRE_CROSS, DT_NORM_CROSS_SUM);
+    return add_branch(l, x, spec->mlp, DT_NORM_PRE_MLP, DT_NORM_MLP_SUM);
 }
 
 static name_text layer_prefix(const dt_stack *s, int64_t number)
@@ -193,7 +212,8 @@ dt_tensor *dt_stack_build(const dt_stack *s, dt_tensor *x)
         dt_layer layer = {.stack = s, .prefix = prefix.text, .number = (int)i};
         x = dt_point(s->g, layer_build(&layer, x), "%slayer.%d", s->point, layer.number);
     }
-    x = norm(s->g, s->config, s->name, "final_layernorm.", x, s->config->hidden_size);
+    if (s->config->norm_placement == DT_NORM_BEFORE) /* norms of sums end every layer already */
+        x = norm(s->g, s->config, s->name, "final_layernorm.", x, s->config->hidden_size);
     return dt_point(s->g, x, "%shidden", s->point); /* [T, H] */
 }
 

@@ -37,6 +37,9 @@ struct dt_layer {
     int number;
 };
 
+/* Rows that enter the stack: token embeddings with positions, normed where the model does → [T, H]; point: embedding. */
+dt_tensor *dt_stack_embed(const dt_stack *stack, dt_tensor *tokens);
+
 /* The whole stack with its final norm, [T, H] → [T, H]; points: layer.K and hidden. */
 dt_tensor *dt_stack_build(const dt_stack *stack, dt_tensor *x);
 

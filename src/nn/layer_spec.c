@@ -1,5 +1,5 @@
 /*
- * layer_spec.c - the two layer specs that come ready: pre-norm attention and MLP as Megatron's TransformerLayer has
+ * layer_spec.c - the two layer specs that come ready: norms, attention and MLP as Megatron's TransformerLayer has
  * them. They build the same ops; `local` forbids fusion, `fused` permits all.
  *
  * Peer  megatron core/models/gpt/gpt_layer_specs.py, core/transformer/{attention,mlp}.py
@@ -14,12 +14,15 @@ static bool has_experts(const dt_layer *l)
     return dt_config_layer_is_moe(dt_layer_config(l), dt_layer_number(l));
 }
 
-static dt_tensor *pre_norm(dt_layer *l, dt_tensor *x, dt_norm_place place)
+static dt_tensor *layer_norm(dt_layer *l, dt_tensor *x, dt_norm_place place)
 {
     static const char *const stem[] = {
         [DT_NORM_INPUT] = "self_attention.linear_qkv.layer_norm_",
         [DT_NORM_PRE_CROSS] = "pre_cross_attn_layernorm.",
         [DT_NORM_PRE_MLP] = "mlp.linear_fc1.layer_norm_",
+        [DT_NORM_SELF_SUM] = "x_self_attn_sum_layernorm.",
+        [DT_NORM_CROSS_SUM] = "x_cross_attn_sum_layernorm.",
+        [DT_NORM_MLP_SUM] = "x_mlp_sum_layernorm.",
     };
     bool apart = place == DT_NORM_PRE_MLP && has_experts(l); /* the router and every expert read it */
     return dt_layer_norm_of(l, x, apart ? "pre_mlp_layernorm." : stem[place],
@@ -150,14 +153,14 @@ static dt_tensor *residual(dt_layer *l, dt_tensor *x, dt_tensor *branch)
     return dt_add(dt_layer_graph(l), x, branch);
 }
 
-#define PRE_NORM_LAYER(spec_name, permitted)                                                                 \
+#define READY_LAYER(spec_name, permitted)                                                                    \
     {                                                                                                        \
-        .name = (spec_name), .fuse = (permitted), .norm = pre_norm, .self_attention = self_attention,        \
+        .name = (spec_name), .fuse = (permitted), .norm = layer_norm, .self_attention = self_attention,      \
         .cross_attention = cross_attention, .mlp = mlp, .residual = residual                                 \
     }
 
-static const dt_layer_spec local = PRE_NORM_LAYER("local", DT_FUSE_NONE);
-static const dt_layer_spec fused = PRE_NORM_LAYER("fused", DT_FUSE_ALL);
+static const dt_layer_spec local = READY_LAYER("local", DT_FUSE_NONE);
+static const dt_layer_spec fused = READY_LAYER("fused", DT_FUSE_ALL);
 
 const dt_layer_spec *dt_layer_spec_local(void)
 {

@@ -157,12 +157,13 @@ static dt_status bind(dt_replay *r, dt_error *err)
 
 /* ---- points ---- */
 
-static dt_status describe_point(dt_replay *r, const dt_tensor *t, dt_replay_value *value, dt_error *err)
+static dt_status describe_point(dt_replay *r, const char *name, const dt_tensor *t, dt_replay_value *value,
+                                dt_error *err)
 {
     dt_data data;
     DT_PASS(dt_executor_read_tensor(r->executor, t, &data, err));
     *value =
-        (dt_replay_value){.name = t->name, .data = data.data, .width = 1, .stride = 1, .flat = t->rank == 1};
+        (dt_replay_value){.name = name, .data = data.data, .width = 1, .stride = 1, .flat = t->rank == 1};
     if (t->dim[0].axis && strcmp(t->dim[0].axis->name, "source_tokens") == 0 && two_sided(r->config))
         value->rows = &r->inputs.source;
     else if (t->dim[0].axis)
@@ -172,21 +173,21 @@ static dt_status describe_point(dt_replay *r, const dt_tensor *t, dt_replay_valu
     if (!value->rows)
         for (int i = 0; i < data.rank; i++)
             value->width = value->stride *= data.dim[i];
-    if (strcmp(t->name, "out.logits") == 0)
+    if (strcmp(name, "out.logits") == 0)
         value->width = r->config->vocab_size; /* the rows that pad the vocabulary are nobody's answer */
     return DT_OK;
 }
 
 static dt_status collect_points(dt_replay *r, dt_error *err)
 {
-    r->point = DT_NEW_ARRAY(r->arena, dt_replay_value, r->graph->tensor_count);
+    const dt_graph *g = r->graph; /* by name: where norms end the layers, the last one is `hidden` too */
+    r->point = DT_NEW_ARRAY(r->arena, dt_replay_value, g->named_count);
     if (!r->point)
         return dt_fail_memory(err, 0, "the list of points");
-    for (int i = 0; i < r->graph->tensor_count; i++) {
-        const dt_tensor *t = r->graph->tensor[i];
-        if (t->kind == DT_TENSOR_VALUE && t->name)
-            DT_PASS(describe_point(r, t, &r->point[r->point_count++], err));
-    }
+    for (int i = 0; i < g->named_count; i++)
+        if (g->named[i].tensor->kind == DT_TENSOR_VALUE)
+            DT_PASS(
+                describe_point(r, g->named[i].name, g->named[i].tensor, &r->point[r->point_count++], err));
     return DT_OK;
 }
 

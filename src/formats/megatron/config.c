@@ -24,6 +24,11 @@ static const char *normalization_word(int v)
     return dt_normalization_name((dt_normalization)v);
 }
 
+static const char *placement_word(int v)
+{
+    return dt_norm_placement_name((dt_norm_placement)v);
+}
+
 static const char *position_word(int v)
 {
     return dt_position_embedding_name((dt_position_embedding)v);
@@ -91,6 +96,7 @@ static dt_status read_word(const json_t *json, const char *key, word_of word, in
         return DT_OK;                                                                                        \
     }
 READ_ENUM(dt_normalization, normalization_word)
+READ_ENUM(dt_norm_placement, placement_word)
 READ_ENUM(dt_position_embedding, position_word)
 READ_ENUM(dt_rope_scaling, rope_word)
 READ_ENUM(dt_activation, activation_word)
@@ -343,6 +349,7 @@ static int write_rows(const dt_model_config *c, const dt_model_config *plain, js
     if (DIFFERS(field, extension))                                                                           \
         failed |= json_object_set_new(json, key, json_boolean(c->field));
 #define WORD_dt_normalization      dt_normalization_name
+#define WORD_dt_norm_placement     dt_norm_placement_name
 #define WORD_dt_position_embedding dt_position_embedding_name
 #define WORD_dt_rope_scaling       dt_rope_scaling_name
 #define WORD_dt_activation         dt_activation_name

@@ -95,6 +95,31 @@ static void build__umt5_has_a_table_in_every_layer(void **state)
     dt_arena_destroy(arena);
 }
 
+/* Norms of sums: none before a branch, none at the end, and the last layer is the stack's result. */
+static void build__norms_may_follow_the_sums(void **state)
+{
+    dt_error err = {0};
+    dt_arena *arena = dt_arena_create();
+    dt_graph *g = dt_graph_create(&err);
+    dt_model_config c = small("megatron_t5", "t5");
+    dt_build_options o = step_options;
+    const dt_param_spec *list;
+    int count;
+    c.norm_placement = DT_NORM_AFTER;
+    c.embedding_layernorm = true;
+    assert_ok(dt_model_parameters(&c, arena, &list, &count, &err), err);
+    assert_true(has(list, count, "decoder.layers.1.x_cross_attn_sum_layernorm.weight", 32, 1));
+    assert_true(has(list, count, "encoder.layers.0.x_mlp_sum_layernorm.bias", 32, 1));
+    assert_true(has(list, count, "encoder.x_embedding_layernorm.weight", 32, 1));
+    assert_false(has(list, count, "encoder.layers.0.mlp.linear_fc1.layer_norm_weight", 32, 1));
+    assert_false(has(list, count, "encoder.final_layernorm.weight", 32, 1));
+    o.mode = DT_BUILD_FULL;
+    assert_ok(dt_model_build(g, &c, &o, &err), err);
+    assert_ptr_equal(dt_graph_find(g, "out.decoder.hidden"), dt_graph_find(g, "out.decoder.layer.1"));
+    dt_graph_destroy(g);
+    dt_arena_destroy(arena);
+}
+
 static void build__a_step_has_caches_and_selected_logits(void **state)
 {
     dt_error err = {0};
@@ -218,6 +243,7 @@ int main(void)
         cmocka_unit_test(build__gpt_has_megatrons_parameters),
         cmocka_unit_test(build__t5_has_megatrons_parameters),
         cmocka_unit_test(build__umt5_has_a_table_in_every_layer),
+        cmocka_unit_test(build__norms_may_follow_the_sums),
         cmocka_unit_test(build__a_step_has_caches_and_selected_logits),
         cmocka_unit_test(build__a_t5_step_never_runs_the_encoder),
         cmocka_unit_test(build__encode_stores_what_a_step_reads),
