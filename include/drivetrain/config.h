@@ -85,6 +85,12 @@ dt_status dt_config_check(const dt_model_config *config, dt_error *err);
  */
 bool dt_config_is_stock_megatron(const dt_model_config *config, const char **key);
 
+/**
+ * Do two models compute the same? NULL, or the key of a field that keeps them apart. Fields without influence (rotary
+ * settings of a model with learned positions, token ids, padding of the vocabulary) do not count.
+ */
+const char *dt_config_difference(const dt_model_config *a, const dt_model_config *b);
+
 /** Is the MLP of this layer (from 0) a mixture of experts? */
 bool dt_config_layer_is_moe(const dt_model_config *config, int64_t layer);
 

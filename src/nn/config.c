@@ -244,6 +244,117 @@ dt_status dt_config_check(const dt_model_config *c, dt_error *err)
     return check_positions(c, err);
 }
 
+/* ---- equal mathematics ---- */
+
+/* Set fields of `c` that have no influence to those of `plain`, which is as dt_config_init leaves it. */
+static void clear_positions(dt_model_config *c, const dt_model_config *plain)
+{
+    bool rope = c->position_embedding_type == DT_POSITION_ROPE;
+    bool llama3 = rope && c->rope_scaling_type == DT_ROPE_LLAMA3;
+    if (c->position_embedding_type != DT_POSITION_LEARNED && !(rope && c->rope_scaling_type > DT_ROPE_LLAMA3))
+        c->max_sequence_length = plain->max_sequence_length;
+    if (!rope) {
+        c->rotary_percent = plain->rotary_percent;
+        c->rotary_base = plain->rotary_base;
+        c->rotary_interleaved = plain->rotary_interleaved;
+        c->rope_scaling_type = plain->rope_scaling_type;
+    }
+    if (!rope || c->rope_scaling_type == DT_ROPE_PLAIN)
+        c->rope_scaling_factor = plain->rope_scaling_factor;
+    if (!llama3) {
+        c->rope_low_freq_factor = plain->rope_low_freq_factor;
+        c->rope_high_freq_factor = plain->rope_high_freq_factor;
+    }
+    if (!llama3 && !(rope && c->rope_scaling_type > DT_ROPE_LLAMA3))
+        c->rope_original_max_position = plain->rope_original_max_position;
+    if (c->position_embedding_type != DT_POSITION_RELATIVE) {
+        c->relative_attention_num_buckets = plain->relative_attention_num_buckets;
+        c->relative_attention_max_distance = plain->relative_attention_max_distance;
+    }
+}
+
+static void clear_experts(dt_model_config *c, const dt_model_config *plain)
+{
+    bool every = c->num_moe_experts > 0;
+    for (int64_t i = 0; i < c->num_layers && every; i++)
+        every = dt_config_layer_is_moe(c, i);
+    if (every)
+        c->ffn_hidden_size = plain->ffn_hidden_size; /* no layer has a plain MLP */
+    if (!c->moe_shared_expert_intermediate_size)
+        c->moe_shared_expert_gate = false;
+    if (c->moe_router_topk_scaling_factor == 1)
+        c->moe_router_topk_scaling_factor = 0;
+    if (c->num_moe_experts)
+        return;
+    c->moe_ffn_hidden_size = plain->moe_ffn_hidden_size;
+    c->moe_router_topk = plain->moe_router_topk;
+    c->moe_router_pre_softmax = plain->moe_router_pre_softmax;
+    c->moe_router_score_function = plain->moe_router_score_function;
+    c->moe_router_topk_scaling_factor = plain->moe_router_topk_scaling_factor;
+    c->moe_router_enable_expert_bias = plain->moe_router_enable_expert_bias;
+    c->moe_shared_expert_intermediate_size = plain->moe_shared_expert_intermediate_size;
+}
+
+/* One word for each bias: those that add_bias_linear gives, by their own fields. T5's cross attention knows no other. */
+static void spell_biases(dt_model_config *c, bool t5)
+{
+    bool every = c->add_bias_linear;
+    c->no_router_bias = !c->num_moe_experts || !every || c->no_router_bias;
+    c->add_qkv_bias |= every;
+    c->attention_output_bias |= every;
+    c->mlp_bias |= every;
+    c->add_bias_linear = every && t5;
+    c->no_output_layer_bias &= t5 && !c->encoder_only && c->share_embeddings_and_output_weights;
+}
+
+static dt_model_config influence(const dt_model_config *config)
+{
+    dt_model_config c = *config, plain;
+    bool t5 = strcmp(c.model_type, "t5") == 0;
+    dt_config_init(&plain);
+    clear_positions(&c, &plain);
+    clear_experts(&c, &plain);
+    spell_biases(&c, t5);
+    if (c.encoder_only) {
+        c.decoder_num_layers = 0;
+        c.share_embeddings_and_output_weights = c.scale_decoder_outputs = false;
+    }
+    if (!t5)
+        c.encoder_num_layers = c.decoder_num_layers = 0;
+    else
+        c.num_layers = 0;
+    c.padded_vocab_size = c.pad_token_id = c.bos_token_id = c.decoder_start_token_id = 0;
+    return c;
+}
+
+const char *dt_config_difference(const dt_model_config *first, const dt_model_config *second)
+{
+    dt_model_config a = influence(first), b = influence(second);
+    if (strcmp(a.model_type, b.model_type) != 0)
+        return "model_type";
+    if (a.position_embedding_type != b.position_embedding_type) /* what most other differences follow from */
+        return "position_embedding_type";
+    if (!a.num_moe_experts != !b.num_moe_experts)
+        return "num_moe_experts";
+#define SAME(field, key)                                                                                     \
+    if (a.field != b.field)                                                                                  \
+        return key;
+#define INT(field, key, initial, extension)        SAME(field, key)
+#define REAL(field, key, initial, extension)       SAME(field, key)
+#define BOOL(field, key, initial, extension)       SAME(field, key)
+#define ENUM(field, key, type, initial, extension) SAME(field, key)
+#include <drivetrain/config.def>
+#undef INT
+#undef REAL
+#undef BOOL
+#undef ENUM
+#undef SAME
+    for (int64_t i = 0; i < a.num_layers; i++)
+        if (dt_config_layer_is_moe(&a, i) != dt_config_layer_is_moe(&b, i))
+            return "moe_layer_freq";
+    return NULL;
+}
+
 bool dt_config_is_stock_megatron(const dt_model_config *c, const char **key)
 {
     const char *found = NULL;

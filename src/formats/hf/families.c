@@ -1,7 +1,8 @@
 /*
- * families.c - the table of Hugging Face model types, and reading config.json into drivetrain's configuration.
+ * families.c - the table of Hugging Face model types, and config.json read into drivetrain's configuration and written
+ * from it.
  *
- * Which types there are is models.def's last column. Keys are decided one by one, never by transformers' version:
+ * Which types there are is models.def's last column; what is one family's own lies in its file. Keys are decided one by one, never by transformers' version:
  * null counts as absent, absent as the class default; but a null end token is none.
  */
 #include "base/json.h"
@@ -13,112 +14,13 @@
 
 #define COUNT(table) ((int)(sizeof(table) / sizeof((table)[0])))
 
-/* ---- names: one table a file ---- */
+#define MODEL(family, type, builder, description, hf) extern const dt_hf_family dt_hf_##hf##_family;
+#include "models/models.def"
+#undef MODEL
 
-#define NAME(when, transform, canonical, ...) {DT_WHEN_##when, DT_MAP_##transform, canonical, {__VA_ARGS__}},
-#define PREFIX(text)
-#define COPY(name, of)
-#define SKIP(pattern, rule)
-static const dt_name_row t5_rows[] = {
-#include "formats/hf/names_t5.def"
-};
-static const dt_name_row llama_rows[] = {
-#include "formats/hf/names_llama.def"
-};
-static const dt_name_row mixtral_rows[] = {
-#include "formats/hf/names_mixtral.def"
-};
-static const dt_name_row gpt2_rows[] = {
-#include "formats/hf/names_gpt2.def"
-};
-#undef NAME
-#undef COPY
-#define NAME(when, transform, canonical, ...)
-#define COPY(name, of) {name, of},
-static const dt_name_copy t5_copies[] = {
-#include "formats/hf/names_t5.def"
-};
-static const dt_name_copy llama_copies[] = {
-#include "formats/hf/names_llama.def"
-};
-static const dt_name_copy mixtral_copies[] = {
-#include "formats/hf/names_mixtral.def"
-};
-static const dt_name_copy gpt2_copies[] = {
-#include "formats/hf/names_gpt2.def"
-};
-#undef COPY
-#undef SKIP
-#define COPY(name, of)
-#define SKIP(pattern, rule) {pattern, rule},
-static const dt_name_skip t5_skips[] = {
-#include "formats/hf/names_t5.def"
-};
-static const dt_name_skip llama_skips[] = {
-#include "formats/hf/names_llama.def"
-};
-static const dt_name_skip mixtral_skips[] = {
-#include "formats/hf/names_mixtral.def"
-};
-static const dt_name_skip gpt2_skips[] = {
-#include "formats/hf/names_gpt2.def"
-};
-#undef NAME
-#undef PREFIX
-#undef COPY
-#undef SKIP
-
-#define NAME_TABLE(name, prefix_text)                                                                        \
-    static const dt_name_table name##_names = {.prefix = prefix_text,                                        \
-                                               .row = name##_rows,                                           \
-                                               .row_count = COUNT(name##_rows),                              \
-                                               .copy = name##_copies,                                        \
-                                               .copy_count = COUNT(name##_copies),                           \
-                                               .skip = name##_skips,                                         \
-                                               .skip_count = COUNT(name##_skips)};
-NAME_TABLE(t5, "")
-NAME_TABLE(llama, "model.")
-NAME_TABLE(mixtral, "model.")
-NAME_TABLE(gpt2, "transformer.")
-
-/* ---- keys ---- */
-
-#define KEY(kind, key, field) {DT_HF_##kind, key, offsetof(dt_model_config, field)},
-static const dt_hf_key t5_keys[] = {
-#include "formats/hf/keys_t5.def"
-};
-static const dt_hf_key llama_keys[] = {
-#include "formats/hf/keys_llama.def"
-};
-static const dt_hf_key mixtral_keys[] = {
-#include "formats/hf/keys_mixtral.def"
-};
-static const dt_hf_key gpt2_keys[] = {
-#include "formats/hf/keys_gpt2.def"
-};
-#undef KEY
-
-#define FAMILY(name, class_name, table)                                                                      \
-    static const dt_hf_family name##_family = {.model_type = #name,                                          \
-                                               .architecture = class_name,                                   \
-                                               .key = table##_keys,                                          \
-                                               .key_count = COUNT(table##_keys),                             \
-                                               .names = &table##_names,                                      \
-                                               .defaults = dt_hf_##name##_defaults,                          \
-                                               .read = dt_hf_##name##_read,                                  \
-                                               .holds = dt_hf_##name##_holds,                                \
-                                               .write = dt_hf_##name##_write};
-FAMILY(gpt2, "GPT2LMHeadModel", gpt2)
-FAMILY(llama, "LlamaForCausalLM", llama)
-FAMILY(mixtral, "MixtralForCausalLM", mixtral)
-FAMILY(t5, "T5ForConditionalGeneration", t5)
-FAMILY(mt5, "MT5ForConditionalGeneration", t5)
-FAMILY(umt5, "UMT5ForConditionalGeneration", t5)
-
-#define none_family no_family
-static const dt_hf_family no_family = {.model_type = NULL};
+const dt_hf_family dt_hf_none_family = {.model_type = NULL};
 static const dt_hf_family *const families[] = {
-#define MODEL(family, type, builder, description, hf) &hf##_family,
+#define MODEL(family, type, builder, description, hf) &dt_hf_##hf##_family,
 #include "models/models.def"
 #undef MODEL
 };
@@ -163,6 +65,13 @@ dt_status dt_hf_family_of(const json_t *json, const dt_hf_family **out, dt_error
 
 /* ---- reading ---- */
 
+static dt_status read_activation(const json_t *json, const char *key, dt_activation *out, dt_error *err)
+{
+    const char *name = NULL;
+    DT_PASS(dt_json_string(json, key, &name, err));
+    return name ? dt_hf_read_activation(key, name, out, err) : DT_OK;
+}
+
 static dt_status read_keys(const dt_hf_family *family, const json_t *json, dt_model_config *config,
                            dt_error *err)
 {
@@ -173,8 +82,10 @@ static dt_status read_keys(const dt_hf_family *family, const json_t *json, dt_mo
             DT_PASS(dt_json_int(json, k->key, field, err));
         else if (k->kind == DT_HF_REAL)
             DT_PASS(dt_json_real(json, k->key, field, err));
-        else
+        else if (k->kind == DT_HF_BOOL)
             DT_PASS(dt_json_bool(json, k->key, field, err));
+        else
+            DT_PASS(read_activation(json, k->key, field, err));
     }
     return DT_OK;
 }
@@ -241,12 +152,89 @@ dt_status dt_hf_read_config(const dt_hf_family *family, const json_t *json, cons
     snprintf(config->family, sizeof config->family, "%s", family->model_type);
     family->defaults(config);
     DT_PASS(read_keys(family, json, config, err));
-    DT_PASS(family->read(config, json, evidence, err));
+    config->share_embeddings_and_output_weights = !evidence->head;
+    if (family->read)
+        DT_PASS(family->read(config, json, evidence, err));
     DT_PASS(read_tokens(json, config, err));
     if (generation)
         DT_TRY(read_tokens(generation, config, err), err, "while reading generation_config.json");
     DT_PASS(dt_json_string(json, "transformers_version", &version, err));
     if (version)
         snprintf(config->written_by, sizeof config->written_by, "transformers %.40s", version);
+    return DT_OK;
+}
+
+/* ---- writing ---- */
+
+static int write_key(const dt_hf_key *k, const dt_model_config *c, json_t *json)
+{
+    const void *field = (const char *)c + k->offset;
+    switch (k->kind) {
+    case DT_HF_ALIAS:
+        return 0;
+    case DT_HF_INT:
+        return json_object_set_new(json, k->key, json_integer(*(const int64_t *)field));
+    case DT_HF_REAL:
+        return json_object_set_new(json, k->key, json_real(*(const double *)field));
+    case DT_HF_BOOL:
+        return json_object_set_new(json, k->key, json_boolean(*(const bool *)field));
+    case DT_HF_ACTIVATION:
+        break;
+    }
+    return json_object_set_new(json, k->key,
+                               json_string(dt_hf_activation_name(*(const dt_activation *)field)));
+}
+
+dt_status dt_hf_write_config(const dt_hf_family *family, const dt_model_config *c, json_t *json,
+                             dt_error *err)
+{
+    int failed = json_object_set_new(json, "model_type", json_string(family->model_type));
+    failed |= json_object_set_new(json, "architectures", json_pack("[s]", family->architecture));
+    failed |= json_object_set_new(json, "tie_word_embeddings",
+                                  json_boolean(c->share_embeddings_and_output_weights));
+    for (int i = 0; i < family->key_count; i++)
+        failed |= write_key(&family->key[i], c, json);
+    if (failed)
+        return dt_fail_memory(err, 4096, "config.json");
+    return family->write ? family->write(c, json, err) : DT_OK;
+}
+
+/* The first field that cannot be written at all; NULL: none. */
+static const char *unwritable(const dt_hf_family *family, const dt_model_config *c)
+{
+    for (int i = 0; i < family->key_count; i++) {
+        const dt_hf_key *k = &family->key[i];
+        if (k->kind == DT_HF_INT && *(const int64_t *)((const char *)c + k->offset) < 0)
+            return k->field;
+    }
+    return dt_hf_activation_name(c->activation_func) ? NULL : "activation_func";
+}
+
+static dt_status written_and_read(const dt_hf_family *family, const dt_model_config *c, dt_model_config *back,
+                                  dt_error *err)
+{
+    dt_hf_evidence evidence = {.head = !c->share_embeddings_and_output_weights, .decoder = !c->encoder_only};
+    json_t *json = json_object();
+    dt_status status = json ? DT_OK : dt_fail_memory(err, 64, "config.json");
+    DT_GO(status, dt_hf_write_config(family, c, json, err));
+    DT_GO(status, dt_hf_read_config(family, json, NULL, &evidence, back, err));
+    dt_config_derive(back);
+done:
+    json_decref(json);
+    return status;
+}
+
+dt_status dt_hf_obstacle(const dt_hf_family *family, const dt_model_config *c, const char **key,
+                         dt_error *err)
+{
+    dt_model_config back;
+    dt_config_init(&back);
+    family->defaults(&back);
+    *key = strcmp(back.model_type, c->model_type) != 0 ? "model_type" : unwritable(family, c);
+    if (*key)
+        return DT_OK;
+    DT_TRY(written_and_read(family, c, &back, err), err, "while describing a %s as Hugging Face's %s",
+           c->family, family->architecture);
+    *key = dt_config_difference(c, &back);
     return DT_OK;
 }

@@ -2,7 +2,7 @@
  * family.h - what drivetrain knows of one Hugging Face model type: its keys, defaults, names and classes.
  *
  * Keys that carry one number over are rows (keys_*.def) that run both ways; what takes thought (activations, rotary
- * settings, tied heads) is a pair of functions. A family is a row of families.c, found through models.def.
+ * settings) is a pair of functions. A family is a file that ends in DT_HF_FAMILY, and a row of models.def.
  */
 #ifndef DT_FORMATS_HF_FAMILY_H
 #define DT_FORMATS_HF_FAMILY_H
@@ -10,15 +10,20 @@
 #include "formats/names.h"
 
 #include <jansson.h>
+#include <stddef.h>
 
 /* An alias is another name that transformers reads, never writes: where it is given, it wins. */
-typedef enum dt_hf_kind { DT_HF_INT, DT_HF_REAL, DT_HF_BOOL, DT_HF_ALIAS } dt_hf_kind;
+typedef enum dt_hf_kind { DT_HF_INT, DT_HF_REAL, DT_HF_BOOL, DT_HF_ACTIVATION, DT_HF_ALIAS } dt_hf_kind;
 
 typedef struct dt_hf_key {
     dt_hf_kind kind;
     const char *key;
-    size_t offset; /* of the field in dt_model_config */
+    const char *field; /* its name in dt_model_config */
+    size_t offset;     /* and where it lies there */
 } dt_hf_key;
+
+/* The rows of keys_*.def. */
+#define KEY(kind, key, field) {DT_HF_##kind, key, #field, offsetof(dt_model_config, field)},
 
 /* What the tensors say where a configuration is silent or wrong. */
 typedef struct dt_hf_evidence {
@@ -32,13 +37,24 @@ typedef struct dt_hf_family {
     const dt_hf_key *key;
     int key_count;
     const dt_name_table *names;
-    void (*defaults)(dt_model_config *config);
+    void (*defaults)(dt_model_config *config); /* the class's, for keys that are absent; model_type too */
+    /* What no row of `key` says; either may be NULL. share_embeddings_… is set from the evidence before. */
     dt_status (*read)(dt_model_config *config, const json_t *json, const dt_hf_evidence *evidence,
                       dt_error *err);
-    /* Can the class hold this configuration? false: *key is what stands in the way. */
-    bool (*holds)(const dt_model_config *config, const char **key);
     dt_status (*write)(const dt_model_config *config, json_t *json, dt_error *err);
 } dt_hf_family;
+
+/* A family's row, at the end of its file: `names`, `keys` and the functions are static there. */
+#define DT_HF_FAMILY(name, class_name, defaults_of, read_of, write_of)                                       \
+    extern const dt_hf_family dt_hf_##name##_family;                                                         \
+    const dt_hf_family dt_hf_##name##_family = {.model_type = #name,                                         \
+                                                .architecture = class_name,                                  \
+                                                .key = keys,                                                 \
+                                                .key_count = (int)(sizeof keys / sizeof keys[0]),            \
+                                                .names = &names,                                             \
+                                                .defaults = defaults_of,                                     \
+                                                .read = read_of,                                             \
+                                                .write = write_of};
 
 const dt_hf_family *dt_hf_family_at(int index);                /* NULL past the end */
 const dt_hf_family *dt_hf_family_find(const char *model_type); /* NULL when unknown */
@@ -48,26 +64,24 @@ dt_status dt_hf_family_of(const json_t *json, const dt_hf_family **out, dt_error
 dt_status dt_hf_read_config(const dt_hf_family *family, const json_t *json, const json_t *generation,
                             const dt_hf_evidence *evidence, dt_model_config *config, dt_error *err);
 
+/* What the class loads, without the settings of generation and the type of weights. */
+dt_status dt_hf_write_config(const dt_hf_family *family, const dt_model_config *config, json_t *json,
+                             dt_error *err);
+/*
+ * What keeps a model out of a class: *key is the first field that would not come back from the config.json written
+ * for it; NULL when the class computes the same. So a family says only what it reads and writes. An error: the class
+ * refuses what was written for it, and says why.
+ */
+dt_status dt_hf_obstacle(const dt_hf_family *family, const dt_model_config *config, const char **key,
+                         dt_error *err);
+
 /* Shared by families: activation and rotary keys. */
 dt_status dt_hf_read_activation(const char *key, const char *name, dt_activation *out, dt_error *err);
 const char *dt_hf_activation_name(dt_activation activation); /* NULL: transformers has none */
 dt_status dt_hf_read_rope(dt_model_config *config, const json_t *json, dt_error *err);
 dt_status dt_hf_write_rope(const dt_model_config *config, json_t *json, dt_error *err);
 
-/* What keeps a model out of Llama's attention, norms and positions, which other families share; NULL: nothing. */
-const char *dt_hf_llama_obstacle(const dt_model_config *config);
-
-/* The families' pairs. */
-#define DT_HF_FAMILY_FUNCTIONS(name)                                                                         \
-    void dt_hf_##name##_defaults(dt_model_config *);                                                         \
-    dt_status dt_hf_##name##_read(dt_model_config *, const json_t *, const dt_hf_evidence *, dt_error *);    \
-    bool dt_hf_##name##_holds(const dt_model_config *, const char **);                                       \
-    dt_status dt_hf_##name##_write(const dt_model_config *, json_t *, dt_error *);
-DT_HF_FAMILY_FUNCTIONS(gpt2)
-DT_HF_FAMILY_FUNCTIONS(llama)
-DT_HF_FAMILY_FUNCTIONS(mixtral)
-DT_HF_FAMILY_FUNCTIONS(t5)
-DT_HF_FAMILY_FUNCTIONS(mt5)
-DT_HF_FAMILY_FUNCTIONS(umt5)
+/* Llama's class defaults, which its many relatives start from. */
+void dt_hf_llama_defaults(dt_model_config *config);
 
 #endif

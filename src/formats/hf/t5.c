@@ -12,6 +12,13 @@
 #include <stdio.h>
 #include <string.h>
 
+#define NAMES "formats/hf/names_t5.def"
+#include "formats/hf/expand_names.h"
+
+static const dt_hf_key keys[] = {
+#include "formats/hf/keys_t5.def"
+};
+
 static void common_defaults(dt_model_config *c, bool first)
 {
     snprintf(c->model_type, sizeof c->model_type, "t5");
@@ -34,17 +41,17 @@ static void common_defaults(dt_model_config *c, bool first)
     c->gated_linear_unit = !first;
 }
 
-void dt_hf_t5_defaults(dt_model_config *c)
+static void defaults_t5(dt_model_config *c)
 {
     common_defaults(c, true);
 }
 
-void dt_hf_mt5_defaults(dt_model_config *c)
+static void defaults_mt5(dt_model_config *c)
 {
     common_defaults(c, false);
 }
 
-void dt_hf_umt5_defaults(dt_model_config *c)
+static void defaults_umt5(dt_model_config *c)
 {
     common_defaults(c, false);
     c->relative_bias_per_layer = true;
@@ -80,7 +87,6 @@ static dt_status read_common(dt_model_config *c, const json_t *json, const dt_hf
     if (c->decoder_num_layers < 0)
         c->decoder_num_layers = c->encoder_num_layers;
     c->num_layers = c->encoder_only ? c->encoder_num_layers : c->decoder_num_layers;
-    c->share_embeddings_and_output_weights = !evidence->head;
     c->no_output_layer_bias = !evidence->head && evidence->decoder; /* Megatron's tied head has one */
     int64_t pad = c->pad_token_id;
     DT_PASS(dt_json_int(json, "pad_token_id", &pad, err));
@@ -88,7 +94,8 @@ static dt_status read_common(dt_model_config *c, const json_t *json, const dt_hf
     return DT_OK;
 }
 
-dt_status dt_hf_t5_read(dt_model_config *c, const json_t *json, const dt_hf_evidence *evidence, dt_error *err)
+static dt_status read_t5(dt_model_config *c, const json_t *json, const dt_hf_evidence *evidence,
+                         dt_error *err)
 {
     bool tied = true;
     DT_PASS(read_common(c, json, evidence, err));
@@ -99,14 +106,14 @@ dt_status dt_hf_t5_read(dt_model_config *c, const json_t *json, const dt_hf_evid
     return DT_OK;
 }
 
-dt_status dt_hf_mt5_read(dt_model_config *c, const json_t *json, const dt_hf_evidence *evidence,
-                         dt_error *err)
+static dt_status read_mt5(dt_model_config *c, const json_t *json, const dt_hf_evidence *evidence,
+                          dt_error *err)
 {
     return read_common(c, json, evidence, err);
 }
 
-dt_status dt_hf_umt5_read(dt_model_config *c, const json_t *json, const dt_hf_evidence *evidence,
-                          dt_error *err)
+static dt_status read_umt5(dt_model_config *c, const json_t *json, const dt_hf_evidence *evidence,
+                           dt_error *err)
 {
     DT_PASS(read_common(c, json, evidence, err));
     c->scale_decoder_outputs = !c->encoder_only;
@@ -114,63 +121,6 @@ dt_status dt_hf_umt5_read(dt_model_config *c, const json_t *json, const dt_hf_ev
 }
 
 /* ---- writing ---- */
-
-/* What all three classes ask for; NULL when nothing stands in the way. */
-static const char *common_obstacle(const dt_model_config *c)
-{
-    if (strcmp(c->model_type, "t5") != 0)
-        return "model_type";
-    if (c->position_embedding_type != DT_POSITION_RELATIVE)
-        return "position_embedding_type";
-    if (c->normalization != DT_NORM_RMSNORM)
-        return "normalization";
-    if (c->layernorm_zero_centered_gamma)
-        return "layernorm_zero_centered_gamma";
-    if (c->add_bias_linear)
-        return "add_bias_linear";
-    if (c->add_qkv_bias)
-        return "add_qkv_bias";
-    if (c->attention_output_bias)
-        return "x_attention_output_bias";
-    if (c->mlp_bias)
-        return "x_mlp_bias";
-    if (c->qk_layernorm)
-        return "qk_layernorm";
-    if (c->softmax_scale != 1.0)
-        return "softmax_scale";
-    if (c->share_embeddings_and_output_weights && !c->encoder_only && !c->no_output_layer_bias)
-        return "x_no_output_layer_bias";
-    if (c->num_query_groups != c->num_attention_heads)
-        return "num_query_groups";
-    return dt_hf_activation_name(c->activation_func) ? NULL : "activation_func";
-}
-
-static bool holds(const dt_model_config *c, bool per_layer, const char **key)
-{
-    *key = common_obstacle(c);
-    if (!*key && c->relative_bias_per_layer != per_layer)
-        *key = "x_relative_bias_per_layer";
-    return *key == NULL;
-}
-
-bool dt_hf_t5_holds(const dt_model_config *c, const char **key)
-{
-    return holds(c, false, key);
-}
-
-bool dt_hf_mt5_holds(const dt_model_config *c, const char **key)
-{
-    if (holds(c, false, key) && c->scale_decoder_outputs)
-        *key = "scale_decoder_outputs";
-    return *key == NULL;
-}
-
-bool dt_hf_umt5_holds(const dt_model_config *c, const char **key)
-{
-    if (holds(c, true, key) && !c->scale_decoder_outputs && !c->encoder_only)
-        *key = "scale_decoder_outputs";
-    return *key == NULL;
-}
 
 static dt_status write_common(const dt_model_config *c, json_t *json, dt_error *err)
 {
@@ -199,7 +149,7 @@ static dt_status write_class(const dt_model_config *c, json_t *json, const char 
     return DT_OK;
 }
 
-dt_status dt_hf_t5_write(const dt_model_config *c, json_t *json, dt_error *err)
+static dt_status write_t5(const dt_model_config *c, json_t *json, dt_error *err)
 {
     DT_PASS(write_class(c, json, "T5EncoderModel", err));
     if (json_object_set_new(json, "scale_decoder_outputs", json_boolean(c->scale_decoder_outputs)))
@@ -207,12 +157,16 @@ dt_status dt_hf_t5_write(const dt_model_config *c, json_t *json, dt_error *err)
     return DT_OK;
 }
 
-dt_status dt_hf_mt5_write(const dt_model_config *c, json_t *json, dt_error *err)
+static dt_status write_mt5(const dt_model_config *c, json_t *json, dt_error *err)
 {
     return write_class(c, json, "MT5EncoderModel", err);
 }
 
-dt_status dt_hf_umt5_write(const dt_model_config *c, json_t *json, dt_error *err)
+static dt_status write_umt5(const dt_model_config *c, json_t *json, dt_error *err)
 {
     return write_class(c, json, "UMT5EncoderModel", err);
 }
+
+DT_HF_FAMILY(t5, "T5ForConditionalGeneration", defaults_t5, read_t5, write_t5)
+DT_HF_FAMILY(mt5, "MT5ForConditionalGeneration", defaults_mt5, read_mt5, write_mt5)
+DT_HF_FAMILY(umt5, "UMT5ForConditionalGeneration", defaults_umt5, read_umt5, write_umt5)

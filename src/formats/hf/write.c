@@ -28,46 +28,44 @@ static dt_status refuse(const dt_model_config *c, const dt_hf_family *family, co
     return DT_UNSUPPORTED;
 }
 
+/* Megatron's models belong to no class: the first that computes the same. */
+static dt_status find_class(const dt_model_config *c, const dt_hf_family **out, const char **key,
+                            dt_error *err)
+{
+    for (int i = 0; (*out = dt_hf_family_at(i)); i++) {
+        dt_status status = dt_hf_obstacle(*out, c, key, err);
+        if (status == DT_NO_MEMORY)
+            return status;
+        if (status == DT_OK && !*key)
+            return DT_OK;
+        dt_error_clear(err);
+    }
+    return DT_OK;
+}
+
+/* The class whose lack is worth naming: experts make a Mixtral, learned positions a GPT-2, a table a layer an umT5. */
+static const char *nearest_class(const dt_model_config *c)
+{
+    if (strcmp(c->model_type, "t5") == 0)
+        return c->relative_bias_per_layer ? "umt5" : "t5";
+    if (c->num_moe_experts)
+        return "mixtral";
+    return c->position_embedding_type == DT_POSITION_LEARNED ? "gpt2" : "llama";
+}
+
 static dt_status choose_family(const dt_model_config *c, const dt_hf_family **out, dt_error *err)
 {
-    static const char *const gpt[] = {"llama", "gpt2"}, *const t5[] = {"t5", "umt5"};
     const char *key = NULL;
-    if (c->num_moe_experts && dt_starts_with(c->family, "megatron_")) {
-        *out = dt_hf_family_find("mixtral");
-        return (*out)->holds(c, &key) ? DT_OK : refuse(c, *out, key, err);
-    }
-    if ((*out = dt_hf_family_find(c->family)))
-        return (*out)->holds(c, &key) ? DT_OK : refuse(c, *out, key, err);
-    bool is_t5 = strcmp(c->model_type, "t5") == 0;
-    for (int i = 0; i < 2; i++) {
-        *out = dt_hf_family_find((is_t5 ? t5 : gpt)[i]);
-        if ((*out)->holds(c, &key))
-            return DT_OK;
-    }
-    /* name what the nearest class lacks: learned positions make a GPT-2, a bias table a layer an umT5 */
-    bool second = is_t5 ? c->relative_bias_per_layer : c->position_embedding_type == DT_POSITION_LEARNED;
-    *out = dt_hf_family_find((is_t5 ? t5 : gpt)[second]);
-    (*out)->holds(c, &key);
-    return refuse(c, *out, key, err);
+    *out = dt_hf_family_find(c->family);
+    if (!*out)
+        DT_PASS(find_class(c, out, &key, err));
+    if (!*out)
+        *out = dt_hf_family_find(nearest_class(c));
+    DT_PASS(dt_hf_obstacle(*out, c, &key, err));
+    return key ? refuse(c, *out, key, err) : DT_OK;
 }
 
 /* ---- config.json ---- */
-
-static int write_keys(const dt_hf_family *family, const dt_model_config *c, json_t *json)
-{
-    int failed = 0;
-    for (int i = 0; i < family->key_count; i++) {
-        const dt_hf_key *k = &family->key[i];
-        const void *field = (const char *)c + k->offset;
-        if (k->kind == DT_HF_ALIAS)
-            continue;
-        json_t *value = k->kind == DT_HF_INT    ? json_integer(*(const int64_t *)field)
-                        : k->kind == DT_HF_REAL ? json_real(*(const double *)field)
-                                                : json_boolean(*(const bool *)field);
-        failed |= json_object_set_new(json, k->key, value);
-    }
-    return failed;
-}
 
 static json_t *token_id(int64_t id)
 {
@@ -104,14 +102,10 @@ static dt_status write_config(const dt_hf_family *family, const dt_model_config 
 {
     char path[PATH_BYTES];
     json_t *json = json_object();
-    int failed = json_object_set_new(json, "model_type", json_string(family->model_type));
-    failed |= json_object_set_new(json, "architectures", json_pack("[s]", family->architecture));
-    failed |= json_object_set_new(json, "torch_dtype", json_string(torch_type(type)));
-    failed |= json_object_set_new(json, "tie_word_embeddings",
-                                  json_boolean(c->share_embeddings_and_output_weights));
-    failed |= write_keys(family, c, json);
+    int failed = json_object_set_new(json, "torch_dtype", json_string(torch_type(type)));
     failed |= write_tokens(c, json);
-    dt_status status = failed ? dt_fail_memory(err, 4096, "config.json") : family->write(c, json, err);
+    dt_status status =
+        failed ? dt_fail_memory(err, 4096, "config.json") : dt_hf_write_config(family, c, json, err);
     snprintf(path, sizeof path, "%s/config.json", folder);
     if (status == DT_OK)
         status = dt_json_save(json, path, err);
