@@ -1,7 +1,8 @@
 /**
  * tokenizer.h - text to token ids and back, exactly as the model's own tokenizer does it.
  *
- * Reads `tokenizer.json` (Hugging Face), sentencepiece `.model`, or a model folder that holds one of them.
+ * Reads `tokenizer.json` (Hugging Face), sentencepiece `.model`, tiktoken ranks, `vocab.txt`, or a model folder
+ * that holds one of them (or `vocab.json` with `merges.txt`).
  * Nothing is fetched or executed. A tokenizer is immutable after opening: any number of threads may encode and
  * decode with one at the same time.
  *
@@ -38,6 +39,16 @@ typedef struct dt_tokenizer dt_tokenizer;
  *          DT_UNSUPPORTED  a component we do not know; names its type
  */
 dt_status dt_tokenizer_open(dt_tokenizer **out, const char *path, dt_error *err);
+
+/* What some files do not say about themselves; all zero: told from the file. */
+typedef struct dt_tokenizer_options {
+    bool keep_case;    /**< vocab.txt: do not lower-case, nor strip accents */
+    const char *split; /**< tiktoken ranks: how text is split, e.g. "cl100k" (an error lists the names) */
+} dt_tokenizer_options;
+
+/** As dt_tokenizer_open. `options` may be NULL; they say nothing to a file that says it itself. */
+dt_status dt_tokenizer_open_with(dt_tokenizer **out, const char *path, const dt_tokenizer_options *options,
+                                 dt_error *err);
 void dt_tokenizer_close(dt_tokenizer *tokenizer); /**< NULL is fine */
 
 typedef struct dt_encode_options {

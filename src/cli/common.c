@@ -54,7 +54,8 @@ dt_status open_tokenizer(const command_line *line, const char *model, bool deman
 {
     const char *path = text_of(line, "tokenizer");
     *out = NULL;
-    dt_status status = dt_tokenizer_open(out, path ? path : model, err);
+    dt_tokenizer_options o = {.keep_case = flag(line, "no-lowercase"), .split = text_of(line, "split")};
+    dt_status status = dt_tokenizer_open_with(out, path ? path : model, &o, err);
     if (status == DT_NOT_FOUND && !demanded && !path) {
         dt_error_clear(err);
         return DT_OK;

@@ -15,6 +15,8 @@ static const option_spec options[] = {
     {"decode", 'd', OPTION_TEXT, "IDS", "ids (1,2,3) back to text"},
     {"input", 'i', OPTION_TEXT, "FILE", "one JSON string a line; prints one JSON array of ids a line"},
     {"no-special", 0, OPTION_FLAG, NULL, "leave out what the model's tokenizer would add (BOS, EOS, ...)"},
+    {"no-lowercase", 0, OPTION_FLAG, NULL, "a vocab.txt of cased text [told from its tokens]"},
+    {"split", 0, OPTION_TEXT, "NAME", "how ranks of tiktoken split text, e.g. cl100k [told from the file]"},
     {"tokenizer", 0, OPTION_TEXT, "PATH", "tokenizer, where the model's folder lacks one"},
     {NULL, 0, OPTION_FLAG, NULL, NULL},
 };
@@ -163,9 +165,9 @@ static dt_exit run(const command_line *line)
     return code;
 }
 
-static const char *const positional[] = {"MODEL",
-                                         "model folder, or a tokenizer file (tokenizer.json, *.model)",
-                                         "TEXT", "what to encode; - or nothing: stdin", NULL};
+static const char *const positional[] = {
+    "MODEL", "model folder, or a tokenizer file (tokenizer.json, *.model, *.tiktoken, vocab.txt)", "TEXT",
+    "what to encode; - or nothing: stdin", NULL};
 static const char *const examples[] = {"tokenize t5-small/ \"the house\"", "tokenize gpt2/ --decode 464,2156",
                                        NULL};
 

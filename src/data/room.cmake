@@ -18,6 +18,7 @@ dt_room(data
     tokenizer/added_tokens.c tokenizer/normalizer.c tokenizer/pre_tokenizer.c tokenizer/post_processor.c
     tokenizer/decoder.c tokenizer/bpe.c tokenizer/bpe_merge.c tokenizer/unigram.c tokenizer/wordpiece.c
     tokenizer/wordlevel.c tokenizer/sentencepiece.c tokenizer/sentencepiece_bpe.c tokenizer/charsmap.c
+    tokenizer/splits.c tokenizer/tiktoken.c tokenizer/base64.c
     tokenizer/regex.c tokenizer/unicode.c tokenizer/vocab.c tokenizer/trie.c
   LINKS PkgConfig::pcre2 PkgConfig::utf8proc PkgConfig::protobuf-c PkgConfig::jansson)
 

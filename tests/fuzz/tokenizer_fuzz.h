@@ -7,6 +7,7 @@
 #include "data/tokenizer/parts.h"
 
 #include <assert.h>
+#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 

@@ -67,7 +67,7 @@ static dt_status add_to_search(dt_tokenizer *t, dt_work *work, int32_t index)
     dt_added_token *token = &t->added.token[index];
     if (token->normalized)
         DT_PASS(normalize_token(t, work, token));
-    if (token->shown_bytes == 0)
+    if (token->shown_bytes == 0 || token->mute)
         return DT_OK;
     dt_trie *trie = token->normalized ? &t->added.normalized : &t->added.raw;
     t->added.begins[token->normalized][(unsigned char)token->shown[0]] = true;

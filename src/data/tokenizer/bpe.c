@@ -272,6 +272,20 @@ static void fill_letters(dt_tokenizer *t, dt_bpe *bpe)
     }
 }
 
+void dt_bpe_install(dt_tokenizer *t, dt_bpe *bpe)
+{
+    if (bpe->prefix == NULL)
+        bpe->prefix = "";
+    if (bpe->suffix == NULL)
+        bpe->suffix = "";
+    fill_letters(t, bpe);
+    bpe->breaks_at_spaces = bpe->plain_letters && dt_bpe_breaks_at_spaces(&t->vocab);
+    dt_find_byte_tokens(&t->model, &t->vocab);
+    t->model.bpe = bpe;
+    t->model.kind = "bpe";
+    t->model.encode = encode;
+}
+
 dt_status dt_bpe_read(dt_tokenizer *t, const json_t *json, dt_error *err)
 {
     dt_bpe *bpe = DT_NEW(t->arena, dt_bpe);
@@ -294,11 +308,6 @@ dt_status dt_bpe_read(dt_tokenizer *t, const json_t *json, dt_error *err)
     if (unk != NULL && unk_bytes > 0 && t->model.unk < 0)
         return dt_fail(err, DT_FORMAT, "unk_token \"%s\" is not in the vocabulary", unk);
     DT_PASS(read_merges(t, bpe, dt_json_get(json, "merges"), err));
-    fill_letters(t, bpe);
-    bpe->breaks_at_spaces = bpe->plain_letters && dt_bpe_breaks_at_spaces(&t->vocab);
-    dt_find_byte_tokens(&t->model, &t->vocab);
-    t->model.bpe = bpe;
-    t->model.kind = "bpe";
-    t->model.encode = encode;
+    dt_bpe_install(t, bpe);
     return DT_OK;
 }

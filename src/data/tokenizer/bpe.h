@@ -46,6 +46,9 @@ typedef struct dt_symbol {
 bool dt_bpe_breaks_at_spaces(const dt_vocab *vocab);
 size_t dt_bpe_segment(const char *text, size_t bytes);
 
+/* `bpe`, its pairs filled, becomes the tokenizer's model; the vocabulary must be there. */
+void dt_bpe_install(dt_tokenizer *tokenizer, dt_bpe *bpe);
+
 bool dt_bpe_pairs_create(dt_bpe *bpe, dt_arena *arena, size_t capacity);
 void dt_bpe_pair_put(dt_bpe *bpe, int32_t left, int32_t right, uint32_t rank,
                      int32_t to); /* replaces an older */

@@ -43,6 +43,19 @@ static dt_status read_sentencepiece(dt_tokenizer *t, const dt_companions *c, con
     return dt_companions_frame(t, c, false, err);
 }
 
+static dt_status read_tiktoken(dt_tokenizer *t, const dt_companions *c, const char *path, dt_error *err)
+{
+    dt_map map = {0};
+    DT_PASS(dt_map_open(&map, path, err));
+    t->added.capacity = c->folder != NULL ? dt_companion_tokens(c) : 0;
+    dt_status status =
+        dt_tokenizer_read_tiktoken(t, (const char *)map.data, map.size, path, t->options.split, err);
+    dt_map_close(&map);
+    DT_PASS(status);
+    DT_TRY(dt_companions_add_decoder_tokens(t, c, err), err, "while reading tokenizer_config.json");
+    return dt_companions_name_specials(t, c, false, err);
+}
+
 typedef enum content { DOCUMENT, SENTENCEPIECE, TIKTOKEN, GGUF, WORDS } content;
 
 /* "base64 rank" in the first line, as tiktoken writes it. */
@@ -89,7 +102,7 @@ static dt_status read_file(dt_tokenizer *t, const dt_companions *c, const char *
     case WORDS:
         return dt_recipe_wordpiece(t, c, path, err);
     case TIKTOKEN:
-        return dt_fail(err, DT_UNSUPPORTED, "%s: tiktoken ranks, which are not read yet", path);
+        return read_tiktoken(t, c, path, err);
     case GGUF:
         return dt_fail(err, DT_UNSUPPORTED, "%s: a tokenizer inside GGUF, which is not read yet", path);
     case SENTENCEPIECE:
@@ -98,15 +111,15 @@ static dt_status read_file(dt_tokenizer *t, const dt_companions *c, const char *
     return read_sentencepiece(t, c, path, err);
 }
 
-/* The alphabetically first *.model of a folder; NULL when there is none. */
-static const char *any_model(const dt_tokenizer *t, const char *folder)
+/* The alphabetically first file of a folder that ends in `suffix`; NULL when there is none. */
+static const char *any_file(const dt_tokenizer *t, const char *folder, const char *suffix)
 {
     const char *best = NULL;
     DIR *list = opendir(folder);
     if (list == NULL)
         return NULL;
     for (struct dirent *entry; (entry = readdir(list)) != NULL;)
-        if (dt_ends_with(entry->d_name, ".model") && (best == NULL || strcmp(entry->d_name, best) < 0))
+        if (dt_ends_with(entry->d_name, suffix) && (best == NULL || strcmp(entry->d_name, best) < 0))
             best = dt_arena_text(t->arena, entry->d_name);
     closedir(list);
     return best;
@@ -128,7 +141,8 @@ static dt_status read_folder(dt_tokenizer *t, const dt_companions *c, dt_error *
             return read_file(t, c, path, err);
     }
     const char *vocab = file_in(t, c->folder, "vocab.json"), *merges = file_in(t, c->folder, "merges.txt");
-    const char *model = file_in(t, c->folder, any_model(t, c->folder)),
+    const char *model = file_in(t, c->folder, any_file(t, c->folder, ".model")),
+               *ranks = file_in(t, c->folder, any_file(t, c->folder, ".tiktoken")),
                *words = file_in(t, c->folder, "vocab.txt");
     t->source = model != NULL                     ? model
                 : vocab != NULL && merges != NULL ? vocab
@@ -140,11 +154,13 @@ static dt_status read_folder(dt_tokenizer *t, const dt_companions *c, dt_error *
         return dt_recipe_bpe(t, c, vocab, merges, err);
     if (words != NULL)
         return dt_recipe_wordpiece(t, c, words, err);
+    if (ranks != NULL)
+        return read_file(t, c, ranks, err);
     if (strcmp(c->family->class_name, "ByT5Tokenizer") == 0)
         return dt_recipe_byt5(t, c, err);
     return dt_fail(err, DT_NOT_FOUND,
                    "no tokenizer in %s: looked for tokenizer.json, *.model, vocab.json with "
-                   "merges.txt, vocab.txt, and a tokenizer_config.json that names ByT5Tokenizer",
+                   "merges.txt, vocab.txt, *.tiktoken, and a tokenizer_config.json that names ByT5Tokenizer",
                    c->folder);
 }
 

@@ -5,6 +5,7 @@
  * caller's text: Metaspace's "first" asks for it (pre_tokenizer.c). Leaves sentencepiece's own normalizer to
  * sentencepiece.c, Unicode to unicode.c, the replacement table to charsmap.c.
  */
+#include "data/tokenizer/base64.h"
 #include "data/tokenizer/parts.h"
 
 #include <string.h>
@@ -326,39 +327,17 @@ static dt_status read_bert(dt_tokenizer *t, dt_normalizer *n, const json_t *json
     return dt_json_bool(json, "strip_accents", &n->strip_accents, err);
 }
 
-static int base64_digit(char c)
-{
-    static const char digits[] = "ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789+/";
-    const char *at = c == 0 ? NULL : strchr(digits, c);
-    return at == NULL ? -1 : (int)(at - digits);
-}
-
-static dt_status decode_base64(dt_text *out, const char *text, size_t bytes, dt_error *err)
-{
-    uint32_t bits = 0;
-    int count = 0;
-    while (bytes > 0 && text[bytes - 1] == '=')
-        bytes--;
-    for (size_t i = 0; i < bytes; i++) {
-        int digit = base64_digit(text[i]);
-        if (digit < 0)
-            return dt_fail(err, DT_FORMAT, "precompiled_charsmap: byte %zu is not base64", i);
-        bits = bits << 6 | (uint32_t)digit;
-        count += 6;
-        if (count >= 8) {
-            char byte = (char)(bits >> (count -= 8));
-            dt_put(out, &byte, 1);
-        }
-    }
-    return out->failed ? dt_fail_memory(err, bytes, "a precompiled charsmap") : DT_OK;
-}
-
 static dt_status read_precompiled(dt_tokenizer *t, dt_normalizer *n, const json_t *json, dt_error *err)
 {
     const char *text = NULL;
     DT_PASS(dt_json_string(json, "precompiled_charsmap", &text, err));
     dt_text data = {0};
-    dt_status status = decode_base64(&data, text ? text : "", text ? strlen(text) : 0, err);
+    dt_status status = DT_OK;
+    size_t bytes = text ? strlen(text) : 0, read = dt_base64_decode(&data, text ? text : "", bytes);
+    if (read < bytes)
+        status = dt_fail(err, DT_FORMAT, "precompiled_charsmap: byte %zu is not base64", read);
+    else if (data.failed)
+        status = dt_fail_memory(err, bytes, "a precompiled charsmap");
     if (status == DT_OK)
         status = dt_charsmap_parse(&n->charsmap, t->arena, data.data, data.bytes, err);
     dt_text_free(&data);

@@ -158,6 +158,7 @@ typedef struct dt_added_token {
     size_t shown_bytes;
     int32_t id;
     bool single_word, lstrip, rstrip, normalized, special;
+    bool mute; /* never looked for in a text; it has an id and a spelling */
 } dt_added_token;
 
 typedef struct dt_added {
@@ -272,8 +273,9 @@ struct dt_tokenizer {
     bool raw_bytes;            /* the normalizer itself deals with invalid UTF-8 */
     const uint8_t *piece_type; /* sentencepiece: by id; else NULL */
     int32_t piece_count;
-    const char *unk_surface; /* sentencepiece */
-    int32_t special[4];      /* by dt_special_token; -1 = not named */
+    const char *unk_surface;      /* sentencepiece */
+    dt_tokenizer_options options; /* while reading: what the caller asked for */
+    int32_t special[4];           /* by dt_special_token; -1 = not named */
 };
 
 /* An empty tokenizer for a reader to fill, then dt_added_finish to complete. NULL when memory is short. */
@@ -300,6 +302,10 @@ dt_status dt_tokenizer_read_json(dt_tokenizer *tokenizer, const json_t *json, dt
 /* A sentencepiece model in memory. */
 dt_status dt_tokenizer_read_sentencepiece(dt_tokenizer *tokenizer, const void *data, size_t bytes,
                                           dt_error *err);
+
+/* Ranks as tiktoken writes them. `path` (or NULL) may name a known encoding, `split` (or NULL) a split pattern. */
+dt_status dt_tokenizer_read_tiktoken(dt_tokenizer *tokenizer, const char *data, size_t bytes,
+                                     const char *path, const char *split, dt_error *err);
 
 /* "<extra_id_N>", as T5 and ByT5 call their sentinels. */
 void dt_sentinel_name(char name[32], int number);

@@ -158,6 +158,8 @@ dt_status dt_recipe_wordpiece(dt_tokenizer *t, const dt_companions *companions, 
     bool lower = !looks_cased(vocab);
     if (status == DT_OK && c->config != NULL)
         status = dt_json_bool(c->config, "do_lower_case", &lower, err);
+    if (t->options.keep_case)
+        lower = false;
     if (status == DT_OK)
         status = dt_json_parse(&json, dt_pipeline_bert, strlen(dt_pipeline_bert), "a built-in pipeline", err);
     if (status != DT_OK) {

@@ -53,10 +53,18 @@ dt_tokenizer *dt_tokenizer_blank(void)
 
 dt_status dt_tokenizer_open(dt_tokenizer **out, const char *path, dt_error *err)
 {
+    return dt_tokenizer_open_with(out, path, NULL, err);
+}
+
+dt_status dt_tokenizer_open_with(dt_tokenizer **out, const char *path, const dt_tokenizer_options *options,
+                                 dt_error *err)
+{
     *out = NULL;
     dt_tokenizer *t = dt_tokenizer_blank();
     if (t == NULL)
         return dt_fail_memory(err, sizeof *t, "a tokenizer");
+    if (options != NULL)
+        t->options = *options;
     dt_status status = dt_tokenizer_read_path(t, path, err);
     if (status == DT_OK)
         status = dt_added_finish(t, err);
@@ -65,6 +73,7 @@ dt_status dt_tokenizer_open(dt_tokenizer **out, const char *path, dt_error *err)
         dt_tokenizer_close(t);
         return status;
     }
+    t->options = (dt_tokenizer_options){0}; /* its texts are the caller's */
     *out = t;
     return DT_OK;
 }

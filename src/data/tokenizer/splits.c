@@ -1,0 +1,80 @@
+/*
+ * splits.c - the table of split patterns by name, and the stages that a byte-level BPE model stands between.
+ *
+ * Sources: openai/tiktoken tiktoken_ext/openai_public.py, and the pre_tokenizer of the models' published
+ * tokenizer.json; ids differ where these differ, so a row says whose it is by its name.
+ */
+#include "data/tokenizer/splits.h"
+
+#include <string.h>
+
+#define CONTRACTIONS "(?i:'s|'t|'re|'ve|'m|'ll|'d)"
+#define SPACE_RULES  "|\\s*[\\r\\n]+|\\s+(?!\\S)|\\s+"
+#define WORDS_LIKE(n)                                                                                        \
+    CONTRACTIONS "|[^\\r\\n\\p{L}\\p{N}]?\\p{L}+|" n "| ?[^\\s\\p{L}\\p{N}]+[\\r\\n]*" SPACE_RULES
+#define UPPER  "[\\p{Lu}\\p{Lt}\\p{Lm}\\p{Lo}\\p{M}]"
+#define LOWER  "[\\p{Ll}\\p{Lm}\\p{Lo}\\p{M}]"
+#define BEFORE "[^\\r\\n\\p{L}\\p{N}]?"
+#define CASED_LIKE(suffix, n)                                                                                \
+    BEFORE UPPER "*" LOWER "+" suffix "|" BEFORE UPPER "+" LOWER "*" suffix "|" n                            \
+                 "| ?[^\\s\\p{L}\\p{N}]+[\\r\\n/]*" SPACE_RULES
+#define GPT2 "'s|'t|'re|'ve|'m|'ll|'d| ?\\p{L}+| ?\\p{N}+| ?[^\\s\\p{L}\\p{N}]+|\\s+(?!\\S)|\\s+"
+
+static const dt_split splits[] = {
+    {"gpt2", {GPT2}, false},
+    {"cl100k", {WORDS_LIKE("\\p{N}{1,3}")}, false},
+    {"llama3", {WORDS_LIKE("\\p{N}{1,3}")}, false},
+    {"qwen2", {WORDS_LIKE("\\p{N}")}, true},
+    {"o200k", {CASED_LIKE(CONTRACTIONS "?", "\\p{N}{1,3}")}, false},
+    {"tekken", {CASED_LIKE("", "\\p{N}")}, false},
+    {"starcoder", {"\\p{N}", GPT2}, false},
+    {"falcon", {"[\\p{P}\\$\\+<=>\\^~\\|`]+", GPT2, "[0-9][0-9][0-9]"}, false},
+    {"deepseek-coder",
+     {"[\\r\\n]", "\\s?\\p{L}+", "\\s?\\p{P}+",
+      "[\xE4\xB8\x80-\xE9\xBE\xA5\xE0\xA0\x80-\xE4\xB8\x80\xEA\xB0\x80-\xED\x9F\xBF]+", "\\p{N}"},
+     false},
+};
+
+const dt_split *dt_split_find(const char *name)
+{
+    for (size_t i = 0; name != NULL && i < sizeof splits / sizeof *splits; i++)
+        if (strcmp(splits[i].name, name) == 0)
+            return &splits[i];
+    return NULL;
+}
+
+void dt_split_names(dt_text *out)
+{
+    for (size_t i = 0; i < sizeof splits / sizeof *splits; i++)
+        dt_text_printf(out, "%s%s", i > 0 ? ", " : "", splits[i].name);
+}
+
+static json_t *pre_tokenizers(const dt_split *split)
+{
+    json_t *list = json_array();
+    for (int i = 0; i < DT_SPLIT_STEPS && split->pattern[i] != NULL; i++)
+        json_array_append_new(list, json_pack("{s:s, s:{s:s}, s:s}", "type", "Split", "pattern", "Regex",
+                                              split->pattern[i], "behavior", "Isolated"));
+    json_array_append_new(
+        list, json_pack("{s:s, s:b, s:b}", "type", "ByteLevel", "add_prefix_space", 0, "use_regex", 0));
+    return json_pack("{s:s, s:o}", "type", "Sequence", "pretokenizers", list);
+}
+
+dt_status dt_split_install(dt_tokenizer *t, const dt_split *split, dt_error *err)
+{
+    json_t *normalizer = split->compose ? json_pack("{s:s}", "type", "NFC") : NULL;
+    json_t *pre = pre_tokenizers(split), *decoder = json_pack("{s:s}", "type", "ByteLevel");
+    dt_status status = DT_OK;
+    if (pre == NULL || decoder == NULL || (split->compose && normalizer == NULL))
+        status = dt_fail_memory(err, 0, "the stages of a tokenizer");
+    if (status == DT_OK)
+        status = dt_normalizers_read(t, normalizer, err);
+    if (status == DT_OK)
+        status = dt_pre_read(t, pre, err);
+    if (status == DT_OK)
+        status = dt_decoders_read(t, decoder, err);
+    json_decref(normalizer);
+    json_decref(pre);
+    json_decref(decoder);
+    return status;
+}
