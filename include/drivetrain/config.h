@@ -80,10 +80,10 @@ void dt_config_derive(dt_model_config *config);
 dt_status dt_config_check(const dt_model_config *config, dt_error *err);
 
 /**
- * Does stock Megatron Core compute this model as configured? false: *key names the first extension key whose value
- * changes the mathematics (borrowed, static).
+ * The index-th (from 0) key of a setting that stock Megatron Core lacks and this model differs in: it would compute
+ * something else. NULL past the last; a model without any is one that Megatron computes as it is. Borrowed, static.
  */
-bool dt_config_is_stock_megatron(const dt_model_config *config, const char **key);
+const char *dt_config_beyond_megatron(const dt_model_config *config, int index);
 
 /**
  * Do two models compute the same? NULL, or the key of a field that keeps them apart. Fields without influence (rotary

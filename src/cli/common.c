@@ -72,6 +72,22 @@ void print_json(json_t *json)
     json_decref(json);
 }
 
+json_t *beyond_megatron_json(const dt_model_config *config)
+{
+    json_t *keys = json_array();
+    for (int i = 0; dt_config_beyond_megatron(config, i); i++)
+        json_array_append_new(keys, json_string(dt_config_beyond_megatron(config, i)));
+    return keys;
+}
+
+void print_beyond_megatron(const dt_model_config *config)
+{
+    for (int i = 0; dt_config_beyond_megatron(config, i); i++)
+        printf("%s%s", i ? ", " : "unlike stock Megatron: ", dt_config_beyond_megatron(config, i));
+    if (dt_config_beyond_megatron(config, 0))
+        printf("\n");
+}
+
 json_t *skipped_json(const dt_checkpoint *c)
 {
     json_t *list = json_array();

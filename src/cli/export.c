@@ -152,14 +152,21 @@ static json_t *check_json(const dt_verify_report *report)
                   : json_null();
 }
 
-static void print_result(const request *r, const dt_export_result *result, const dt_verify_report *report,
-                         double seconds)
+static bool to_megatron(const request *r)
+{
+    return strncmp(r->export.format, "megatron", 8) == 0;
+}
+
+static void print_result(const request *r, const dt_checkpoint *c, const dt_export_result *result,
+                         const dt_verify_report *report, double seconds)
 {
     char size[16], rate[16];
     dt_human_bytes(result->bytes, size);
     dt_human_bytes((uint64_t)((double)result->bytes / (seconds > 1e-3 ? seconds : 1e-3)), rate);
     printf("%s: %d tensors, %s in %d files, %.2f s (%s/s)\n", r->output, result->tensors, size, result->files,
            seconds, rate);
+    if (to_megatron(r))
+        print_beyond_megatron(dt_checkpoint_config(c));
     if (report)
         printf("check: %s (%d points of the reloaded model against the source)\n",
                report->pass ? "yes" : "NO", report->point_count);
@@ -196,13 +203,14 @@ static dt_exit export_model(const command_line *line, request *r, const dt_check
     if (r->check && check_written(r, &report, &err) != DT_OK)
         return report_failure(&err);
     if (flag(line, "json"))
-        print_json(json_pack("{s:s, s:s, s:o, s:i, s:I, s:o, s:f, s:I, s:o}", "format", r->export.format,
+        print_json(json_pack("{s:s, s:s, s:o, s:i, s:I, s:o, s:o, s:f, s:I, s:o}", "format", r->export.format,
                              "path", r->output, "files", files_json(r->output), "tensors", result.tensors,
-                             "bytes", (json_int_t)result.bytes, "skipped", skipped_json(c), "seconds",
-                             seconds, "peak_bytes", (json_int_t)peak_resident_bytes(), "check",
+                             "bytes", (json_int_t)result.bytes, "skipped", skipped_json(c), "extensions",
+                             to_megatron(r) ? beyond_megatron_json(dt_checkpoint_config(c)) : json_array(),
+                             "seconds", seconds, "peak_bytes", (json_int_t)peak_resident_bytes(), "check",
                              check_json(report)));
     else
-        print_result(r, &result, report, seconds);
+        print_result(r, c, &result, report, seconds);
     dt_exit code = report && !report->pass ? DT_EXIT_FAILED : DT_EXIT_DONE;
     dt_verify_report_destroy(report);
     return code;

@@ -133,7 +133,6 @@ static void print_size(const dt_checkpoint_about *a, const type_totals *totals)
 
 static void print_shape(const dt_model_config *c)
 {
-    const char *key;
     if (strcmp(c->model_type, "t5") == 0)
         printf("layers       %lld encoder, %lld decoder\n", (long long)c->encoder_num_layers,
                c->encoder_only ? 0LL : (long long)c->decoder_num_layers);
@@ -157,8 +156,7 @@ static void print_shape(const dt_model_config *c)
     if (c->padded_vocab_size != c->vocab_size)
         printf(", padded to %lld", (long long)c->padded_vocab_size);
     printf(", head %s\n", c->share_embeddings_and_output_weights ? "tied to the embedding" : "of its own");
-    if (!dt_config_is_stock_megatron(c, &key))
-        printf("unlike stock Megatron: %s\n", key);
+    print_beyond_megatron(c);
 }
 
 static void print_layout(const dt_checkpoint_about *a)

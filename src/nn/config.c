@@ -354,35 +354,3 @@ const char *dt_config_difference(const dt_model_config *first, const dt_model_co
             return "moe_layer_freq";
     return NULL;
 }
-
-bool dt_config_is_stock_megatron(const dt_model_config *c, const char **key)
-{
-    const char *found = NULL;
-    if (c->encoder_only)
-        found = "x_encoder_only";
-    else if (c->scale_decoder_outputs)
-        found = "scale_decoder_outputs";
-    else if (c->no_output_layer_bias)
-        found = "x_no_output_layer_bias";
-    else if (c->norm_placement != DT_NORM_BEFORE)
-        found = "x_norm_placement";
-    else if (c->embedding_layernorm)
-        found = "x_embedding_layernorm";
-    else if (c->relative_bias_per_layer)
-        found = "x_relative_bias_per_layer";
-    else if (c->attention_output_bias && !c->add_bias_linear)
-        found = "x_attention_output_bias";
-    else if (c->mlp_bias && !c->add_bias_linear)
-        found = "x_mlp_bias";
-    else if (c->rope_scaling_type > DT_ROPE_LLAMA3)
-        found = "x_rope_scaling_type";
-    else if (c->rope_scaling_type == DT_ROPE_LLAMA3 && c->rope_low_freq_factor != 1)
-        found = "x_rope_low_freq_factor";
-    else if (c->rope_scaling_type == DT_ROPE_LLAMA3 && c->rope_high_freq_factor != 4)
-        found = "x_rope_high_freq_factor";
-    else if (c->rope_scaling_type == DT_ROPE_LLAMA3 && c->rope_original_max_position != 8192)
-        found = "x_rope_original_max_position";
-    if (key)
-        *key = found;
-    return found == NULL;
-}

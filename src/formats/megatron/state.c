@@ -100,7 +100,7 @@ static dt_status list_entries(const dt_checkpoint *c, const dt_mapping *m, dt_ar
                               dt_export_plan *plan, dt_error *err)
 {
     int count = dt_mapping_external_count(m);
-    bool stock = dt_config_is_stock_megatron(&c->config, NULL) && strcmp(c->config.model_type, "t5") == 0;
+    bool stock = !dt_config_beyond_megatron(&c->config, 0) && strcmp(c->config.model_type, "t5") == 0;
     dt_export_entry *entry = DT_NEW_ARRAY(arena, dt_export_entry, count + dt_megatron_names.copy_count);
     if (!entry)
         return dt_fail_memory(err, sizeof *entry * (size_t)count, "the tensors to write");

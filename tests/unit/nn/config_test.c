@@ -107,15 +107,22 @@ static void config__refuses_positions_it_cannot_compute(void **state)
 
 static void config__says_what_stock_megatron_would_not_compute(void **state)
 {
-    const char *key;
     dt_model_config c = sound("t5");
-    assert_true(dt_config_is_stock_megatron(&c, &key));
-    assert_null(key);
+    assert_null(dt_config_beyond_megatron(&c, 0));
     c.softmax_scale = 1; /* a TransformerConfig field: stock */
-    assert_true(dt_config_is_stock_megatron(&c, NULL));
+    c.add_bias_linear = true;
+    c.mlp_bias = true; /* says nothing where all linears have one */
+    assert_null(dt_config_beyond_megatron(&c, 0));
     c.scale_decoder_outputs = true;
-    assert_false(dt_config_is_stock_megatron(&c, &key));
-    assert_string_equal(key, "scale_decoder_outputs");
+    c.relative_bias_per_layer = true;
+    assert_string_equal(dt_config_beyond_megatron(&c, 0), "scale_decoder_outputs");
+    assert_string_equal(dt_config_beyond_megatron(&c, 1), "x_relative_bias_per_layer");
+    assert_null(dt_config_beyond_megatron(&c, 2));
+    c = sound("gpt");
+    c.rope_scaling_type = DT_ROPE_LLAMA3; /* Megatron's use_rope_scaling, but with factors of its own */
+    assert_null(dt_config_beyond_megatron(&c, 0));
+    c.rope_low_freq_factor = 2;
+    assert_string_equal(dt_config_beyond_megatron(&c, 0), "x_rope_low_freq_factor");
 }
 
 static void config__enum_names_are_megatrons(void **state)

@@ -1,0 +1,45 @@
+/*
+ * stock.c - which settings of a configuration stock Megatron Core lacks, and so would compute something else for.
+ *
+ * A key that Megatron lacks starts with "x_"; so a new row of config.def is told of without a word here.
+ */
+#include "base/text.h"
+
+#include <drivetrain/config.h>
+
+#include <string.h>
+
+static bool foreign(const char *key)
+{
+    return dt_starts_with(key, "x_") ||
+           strcmp(key, "scale_decoder_outputs") == 0; /* Hugging Face's own name */
+}
+
+/* Some keys say something only beside another one. */
+static bool matters(const dt_model_config *c, const char *key)
+{
+    if (strcmp(key, "x_rope_scaling_type") == 0)
+        return c->rope_scaling_type > DT_ROPE_LLAMA3; /* that one is Megatron's use_rope_scaling */
+    if (dt_starts_with(key, "x_rope_"))
+        return c->rope_scaling_type != DT_ROPE_PLAIN;
+    if (strcmp(key, "x_attention_output_bias") == 0 || strcmp(key, "x_mlp_bias") == 0)
+        return !c->add_bias_linear;
+    return true;
+}
+
+const char *dt_config_beyond_megatron(const dt_model_config *c, int index)
+{
+#define DIFFERS(field, key, initial)                                                                         \
+    if (c->field != (initial) && foreign(key) && matters(c, key) && index-- == 0)                            \
+        return key;
+#define INT(field, key, initial, extension)        DIFFERS(field, key, initial)
+#define REAL(field, key, initial, extension)       DIFFERS(field, key, initial)
+#define BOOL(field, key, initial, extension)       DIFFERS(field, key, initial)
+#define ENUM(field, key, type, initial, extension) DIFFERS(field, key, initial)
+#include <drivetrain/config.def>
+#undef INT
+#undef REAL
+#undef BOOL
+#undef ENUM
+    return NULL;
+}
