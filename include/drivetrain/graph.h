@@ -120,6 +120,15 @@ typedef enum dt_activation {
 
 /** rows of table [V, H] picked by ids [T] i32 → [T, H]. An id outside the table fails the run. */
 dt_tensor *dt_embedding(dt_graph *g, dt_tensor *table, dt_tensor *ids);
+/** The same from row `first` of the table on: id 0 picks that row. */
+dt_tensor *dt_embedding_from(dt_graph *g, dt_tensor *table, dt_tensor *ids, int64_t first);
+/**
+ * Absolute positions as waves → [T, width]: the sines of (position + first) · frequency, then the cosines, then zeros.
+ * `frequencies` [2F] are F numbers and below them what their rounding to f32 left over, so that angles have 48 bits;
+ * `single`: the angle is rounded to f32 before its sine is taken, as makers do who count in f32.
+ */
+dt_tensor *dt_sinusoid(dt_graph *g, dt_tensor *positions, dt_tensor *frequencies, int64_t width,
+                       int64_t first, bool single);
 /** x [T, K] · wᵀ, w [N, K], plus bias [N] when not NULL → [T, N]. */
 dt_tensor *dt_linear(dt_graph *g, dt_tensor *x, dt_tensor *w, dt_tensor *bias);
 /** x / √(mean x² + eps) · w, with w + 1 in place of w when zero_centered. */

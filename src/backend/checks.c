@@ -17,6 +17,7 @@ struct dt_check {
     const dt_tensor *table;
     const dt_tensor *of; /* dim 0 bounds the ids, the rows, or the blocks */
     int64_t limit;       /* ids: fixed bound instead of `of`; 0 = none */
+    int64_t first;       /* row of `of` that 0 stands for */
     bool negative_allowed;
     struct dt_check *next;
 };
@@ -24,7 +25,7 @@ struct dt_check {
 static bool same(const dt_check *x, const dt_check *y)
 {
     return x->kind == y->kind && x->a == y->a && x->b == y->b && x->table == y->table && x->of == y->of &&
-           x->limit == y->limit && x->negative_allowed == y->negative_allowed;
+           x->limit == y->limit && x->first == y->first && x->negative_allowed == y->negative_allowed;
 }
 
 /* ---- making the list ---- */
@@ -88,7 +89,9 @@ static dt_status add_op(dt_check **list, const dt_op *op, dt_arena *arena, dt_er
     dt_tensor *const *in = op->input;
     switch (op->kind) {
     case DT_OP_embedding: /* table, ids */
-        return add(list, (dt_check){.kind = CHECK_IDS, .a = in[1], .of = in[0]}, arena, err);
+        return add(list,
+                   (dt_check){.kind = CHECK_IDS, .a = in[1], .of = in[0], .first = op->attr.embedding.first},
+                   arena, err);
     case DT_OP_take_rows: /* x, index */
         return add(list, (dt_check){.kind = CHECK_IDS, .a = in[1], .of = in[0]}, arena, err);
     case DT_OP_cross_entropy: { /* logits, labels */
@@ -125,7 +128,7 @@ static const char *name_of(const dt_tensor *t)
 
 static dt_status check_ids(const dt_check *check, const int32_t *ids, const int64_t *counts, dt_error *err)
 {
-    int64_t limit = check->of == NULL ? check->limit : dt_dim_count(check->of->dim[0], counts);
+    int64_t limit = check->of == NULL ? check->limit : dt_dim_count(check->of->dim[0], counts) - check->first;
     int64_t n = dt_tensor_elements(check->a, counts);
     for (int64_t i = 0; i < n; i++)
         if (ids[i] >= limit || (ids[i] < 0 && !check->negative_allowed))

@@ -8,6 +8,6 @@ dt_room(backend
           reference/reference.c reference/operands.c reference/activation.c reference/attention.c
           reference/attention_grad.c reference/cross_entropy.c reference/elementwise.c reference/fused_linear.c
           reference/gather.c reference/groups.c reference/heads.c reference/layer_norm.c reference/linear.c
-          reference/rms_norm.c reference/rope.c reference/scalars.c
+          reference/rms_norm.c reference/rope.c reference/scalars.c reference/sinusoid.c
           ${dt_cpu_sources}
   USES base tensor graph)

@@ -198,7 +198,22 @@ static dt_tensor *result_of(dt_graph *g, dt_op_kind kind, const dt_attributes *a
 
 dt_tensor *dt_embedding(dt_graph *g, dt_tensor *table, dt_tensor *ids)
 {
-    return result_of(g, DT_OP_embedding, NULL, INPUTS(table, ids));
+    return dt_embedding_from(g, table, ids, 0);
+}
+
+dt_tensor *dt_embedding_from(dt_graph *g, dt_tensor *table, dt_tensor *ids, int64_t first)
+{
+    dt_attributes attr = {.embedding = {first}};
+    if (first < 0 || first > INT32_MAX)
+        dt_graph_fail(g, DT_INVALID, "embedding: row %lld cannot be the first", (long long)first);
+    return result_of(g, DT_OP_embedding, &attr, INPUTS(table, ids));
+}
+
+dt_tensor *dt_sinusoid(dt_graph *g, dt_tensor *positions, dt_tensor *frequencies, int64_t width,
+                       int64_t first, bool single)
+{
+    dt_attributes attr = {.sinusoid = {width, first, single}};
+    return result_of(g, DT_OP_sinusoid, &attr, INPUTS(positions, frequencies));
 }
 
 dt_tensor *dt_linear(dt_graph *g, dt_tensor *x, dt_tensor *w, dt_tensor *bias)

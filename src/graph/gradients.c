@@ -35,7 +35,7 @@ void dt_gradient_embedding(dt_graph *g, const dt_op *op, dt_tensor *const *dy, c
                            dt_tensor **dx)
 {
     if (want[0])
-        dx[0] = append_one(g, op->input[0], DT_OP_embedding_grad, NULL,
+        dx[0] = append_one(g, op->input[0], DT_OP_embedding_grad, &op->attr,
                            INPUTS(op->input[1], dy[0], op->input[0]));
 }
 

@@ -81,6 +81,13 @@ enum {
 
 typedef union dt_attributes {
     struct {
+        int64_t first; /* embedding and its gradient: row of the table that id 0 stands for */
+    } embedding;
+    struct {
+        int64_t width, first;
+        bool single;
+    } sinusoid;
+    struct {
         double eps;
         bool zero_centered;
     } norm;

@@ -12,7 +12,7 @@ typedef void dt_gradient_rule(dt_graph *g, const dt_op *op, dt_tensor *const *dy
 typedef void dt_cost_rule(const dt_op *op, const int64_t *counts, dt_cost *cost, dt_dtype weight);
 
 /* shapes.c */
-dt_shape_rule dt_shape_embedding, dt_shape_linear, dt_shape_fused_linear, dt_shape_norm, dt_shape_same,
+dt_shape_rule dt_shape_embedding, dt_shape_sinusoid, dt_shape_linear, dt_shape_fused_linear, dt_shape_norm, dt_shape_same,
     dt_shape_glu, dt_shape_split_groups, dt_shape_join_groups, dt_shape_rope, dt_shape_take_rows,
     dt_shape_cross_entropy, dt_shape_scalar;
 /* shapes_attention.c */

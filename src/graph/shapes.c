@@ -106,7 +106,24 @@ dt_status dt_shape_embedding(const dt_op *op, dt_signature *out, dt_error *err)
     const dt_tensor *table = op->input[0], *ids = op->input[1];
     DT_PASS(dt_need_matrix(op, "table", table, err));
     DT_PASS(dt_need_indices(op, "ids", ids, err));
+    if (!table->dim[0].axis && op->attr.embedding.first >= table->dim[0].n)
+        return dt_bad_shape(op, "table", table, err, "have more than %lld rows, the first one read",
+                            (long long)op->attr.embedding.first);
     dt_signature_add(out, 2, (dt_dim[]){ids->dim[0], table->dim[1]});
+    return DT_OK;
+}
+
+/* (positions [T], frequencies [2F], F ≤ width) → [T, width] */
+dt_status dt_shape_sinusoid(const dt_op *op, dt_signature *out, dt_error *err)
+{
+    const dt_tensor *positions = op->input[0], *f = op->input[1];
+    int64_t width = op->attr.sinusoid.width;
+    DT_PASS(dt_need_indices(op, "positions", positions, err));
+    DT_PASS(need_f32(op, "frequencies", f, err));
+    if (f->rank != 1 || f->dim[0].axis || f->dim[0].n % 2 || f->dim[0].n / 2 > width)
+        return dt_bad_shape(op, "frequencies", f, err, "have twice as many entries as sines, of %lld columns",
+                            (long long)width);
+    dt_signature_add(out, 2, (dt_dim[]){positions->dim[0], {NULL, width}});
     return DT_OK;
 }
 

@@ -59,6 +59,7 @@ const dt_cpu_kernels DT_CPU_KERNELS = {
     .common =
         {
             KERNEL(embedding, embedding, NULL),
+            KERNEL(sinusoid, sinusoid, NULL),
             KERNEL(rms_norm, rms_norm, NULL),
             KERNEL(layer_norm, layer_norm, NULL),
             KERNEL(add, add, NULL),

@@ -267,7 +267,29 @@ static void embedding(const dt_kernel_call *call, int thread, int threads)
     int64_t begin, end;
     dt_share(call->output[0].dim[0], 1, thread, threads, &begin, &end);
     for (int64_t t = begin; t < end; t++)
-        table_row(&call->input[0], ids[t], row_of(&call->output[0], t));
+        table_row(&call->input[0], call->op->attr.embedding.first + ids[t], row_of(&call->output[0], t));
+}
+
+/* Sines of f64 angles, as the makers' tables were made; they are few beside a layer's products. */
+static void sinusoid(const dt_kernel_call *call, int thread, int threads)
+{
+    const float *frequency = call->input[1].data;
+    int64_t pairs = elements_of(&call->input[1]) / 2, width = call->output[0].dim[1], begin, end;
+    int64_t cosines = width - pairs < pairs ? width - pairs : pairs;
+    dt_share(call->output[0].dim[0], 1, thread, threads, &begin, &end);
+    for (int64_t t = begin; t < end; t++) {
+        double position = (double)(((const int32_t *)call->input[0].data)[t] + call->op->attr.sinusoid.first);
+        float *row = row_of(&call->output[0], t);
+        for (int64_t i = 0; i < pairs; i++) {
+            double angle = position * ((double)frequency[i] + frequency[pairs + i]);
+            angle = call->op->attr.sinusoid.single ? (float)angle : angle;
+            row[i] = (float)sin(angle);
+            if (i < cosines)
+                row[pairs + i] = (float)cos(angle);
+        }
+        for (int64_t i = pairs + cosines; i < width; i++)
+            row[i] = 0;
+    }
 }
 
 static void take_rows(const dt_kernel_call *call, int thread, int threads)
@@ -289,26 +311,28 @@ static void add_row(float *y, const float *x, int64_t n)
     }
 }
 
-/* out[index[t]] += dy[t]; a thread owns rows of `out` and looks through all indices for them. */
-static void scatter(const dt_data *dy, const dt_data *index, const dt_data *out, int thread, int threads)
+/* out[first + index[t]] += dy[t]; a thread owns rows of `out` and looks through all indices for them. */
+static void scatter(const dt_data *dy, const dt_data *index, int64_t first, const dt_data *out, int thread,
+                    int threads)
 {
     const int32_t *ids = index->data;
     int64_t begin, end;
     dt_share(out->dim[0], 1, thread, threads, &begin, &end);
     memset(row_of(out, begin), 0, (size_t)((end - begin) * out->dim[1]) * sizeof(float));
     for (int64_t t = 0; t < index->dim[0]; t++)
-        if (ids[t] >= begin && ids[t] < end)
-            add_row(row_of(out, ids[t]), row_of(dy, t), out->dim[1]);
+        if (first + ids[t] >= begin && first + ids[t] < end)
+            add_row(row_of(out, first + ids[t]), row_of(dy, t), out->dim[1]);
 }
 
 static void embedding_grad(const dt_kernel_call *call, int thread, int threads)
 {
-    scatter(&call->input[1], &call->input[0], &call->output[0], thread, threads);
+    scatter(&call->input[1], &call->input[0], call->op->attr.embedding.first, &call->output[0], thread,
+            threads);
 }
 
 static void put_rows(const dt_kernel_call *call, int thread, int threads)
 {
-    scatter(&call->input[0], &call->input[1], &call->output[0], thread, threads);
+    scatter(&call->input[0], &call->input[1], 0, &call->output[0], thread, threads);
 }
 
 static void column_sum(const dt_kernel_call *call, int thread, int threads)

@@ -15,7 +15,8 @@ void dt_reference_embedding(const dt_kernel_call *call, int thread, int threads)
     double *row = (double *)call->scratch + thread * cols;
     dt_share(dt_reference_rows(ids), 1, thread, threads, &begin, &end);
     for (int64_t t = begin; t < end; t++) {
-        dt_reference_widen(table, ((const int32_t *)ids->data)[t] * cols, cols, row);
+        int64_t id = ((const int32_t *)ids->data)[t] + call->op->attr.embedding.first;
+        dt_reference_widen(table, id * cols, cols, row);
         for (int64_t i = 0; i < cols; i++)
             dt_f32_row(y, t)[i] = (float)row[i];
     }
@@ -30,8 +31,9 @@ static bool is_first(const int32_t *ids, int64_t t)
     return true;
 }
 
-/* out[ids[t]] = sum of the rows of dy whose id is ids[t]. */
-static void add_up(const dt_data *dy, const int32_t *ids, int64_t t, const dt_data *out, double *sum)
+/* out[first + ids[t]] = sum of the rows of dy whose id is ids[t]. */
+static void add_up(const dt_data *dy, const int32_t *ids, int64_t t, int64_t first, const dt_data *out,
+                   double *sum)
 {
     int64_t cols = dt_reference_cols(dy), rows = dt_reference_rows(dy);
     memset(sum, 0, (size_t)cols * sizeof *sum);
@@ -41,11 +43,11 @@ static void add_up(const dt_data *dy, const int32_t *ids, int64_t t, const dt_da
             sum[i] += row[i];
     }
     for (int64_t i = 0; i < cols; i++)
-        dt_f32_row(out, ids[t])[i] = (float)sum[i];
+        dt_f32_row(out, first + ids[t])[i] = (float)sum[i];
 }
 
-static void scatter(const dt_kernel_call *call, const dt_data *dy, const dt_data *ids, int thread,
-                    int threads)
+static void scatter(const dt_kernel_call *call, const dt_data *dy, const dt_data *ids, int64_t first,
+                    int thread, int threads)
 {
     const dt_data *out = &call->output[0];
     int64_t cols = dt_reference_cols(out), begin, end;
@@ -55,17 +57,18 @@ static void scatter(const dt_kernel_call *call, const dt_data *dy, const dt_data
     dt_share(dt_reference_rows(ids), 1, thread, threads, &begin, &end);
     for (int64_t t = begin; t < end; t++)
         if (is_first(ids->data, t))
-            add_up(dy, ids->data, t, out, (double *)call->scratch + thread * cols);
+            add_up(dy, ids->data, t, first, out, (double *)call->scratch + thread * cols);
 }
 
 void dt_reference_embedding_grad(const dt_kernel_call *call, int thread, int threads)
 {
-    scatter(call, &call->input[1], &call->input[0], thread, threads); /* ids, dy, table */
+    int64_t first = call->op->attr.embedding.first;
+    scatter(call, &call->input[1], &call->input[0], first, thread, threads); /* ids, dy, table */
 }
 
 void dt_reference_put_rows(const dt_kernel_call *call, int thread, int threads)
 {
-    scatter(call, &call->input[0], &call->input[1], thread, threads); /* dy, index, x */
+    scatter(call, &call->input[0], &call->input[1], 0, thread, threads); /* dy, index, x */
 }
 
 void dt_reference_take_rows(const dt_kernel_call *call, int thread, int threads)

@@ -121,6 +121,16 @@ def cross_entropy():
     emit("torch_cross_entropy_dx", torch.autograd.grad(loss, x, numbers(3, 22))[0])
 
 
+def sinusoids():
+    """Rows of the tables of transformers 5.23."""
+    from transformers.models.m2m_100.modeling_m2m_100 import M2M100SinusoidalPositionalEmbedding
+    from transformers.models.marian.modeling_marian import MarianSinusoidalPositionalEmbedding
+    marian = MarianSinusoidalPositionalEmbedding(512, 5).create_weight()
+    m2m100 = M2M100SinusoidalPositionalEmbedding.get_embedding(514, 5)
+    emit("torch_sinusoid_marian", marian[[0, 511]])
+    emit("torch_sinusoid_m2m100", m2m100[[2, 513]])
+
+
 print("/* Written by make_ops.py with PyTorch %s; do not edit. */" % torch.__version__.split("+")[0])
 activations()
 norms()
@@ -128,3 +138,4 @@ rope()
 attention("window", (4, 2), 4, 2, 3, causal=True, left=2, cap=1.5, scale=0.7, sink=True)
 attention("bias", (5, 1), 2, 2, 3, buckets=8)
 cross_entropy()
+sinusoids()

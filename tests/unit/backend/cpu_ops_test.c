@@ -94,14 +94,26 @@ static void make_linear_dw(rig_case *c, cpu_dice *dice)
 static void make_embedding(rig_case *c, cpu_dice *dice)
 {
     int64_t V = cpu_size(dice, MOST), H = cpu_size(dice, MOST), T = cpu_size(dice, 200);
+    c->attr.embedding.first = cpu_roll(dice, 0, V - 1);
     c->in[0] = rig_weight(V, H, cpu_floats(dice, V * H, 1));
-    c->in[1] = rig_ids(T, cpu_ids(dice, T, 0, V));
+    c->in[1] = rig_ids(T, cpu_ids(dice, T, 0, V - c->attr.embedding.first));
+}
+
+static void make_sinusoid(rig_case *c, cpu_dice *dice)
+{
+    int64_t T = cpu_size(dice, 200), pairs = cpu_size(dice, 100);
+    c->attr.sinusoid.first = cpu_roll(dice, 0, 3);
+    c->attr.sinusoid.width = pairs + cpu_roll(dice, 0, (int)pairs + 2);
+    c->attr.sinusoid.single = cpu_roll(dice, 0, 1);
+    c->in[0] = rig_ids(T, cpu_ids(dice, T, 0, 100000));
+    c->in[1] = rig_fixed(2 * pairs, cpu_floats(dice, 2 * pairs, 1));
 }
 
 static void make_embedding_grad(rig_case *c, cpu_dice *dice)
 {
     int64_t V = cpu_size(dice, MOST), H = cpu_size(dice, MOST), T = cpu_size(dice, 200);
-    c->in[0] = rig_ids(T, cpu_ids(dice, T, 0, V));
+    c->attr.embedding.first = cpu_roll(dice, 0, V - 1);
+    c->in[0] = rig_ids(T, cpu_ids(dice, T, 0, V - c->attr.embedding.first));
     c->in[1] = rig_rows(T, H, cpu_floats(dice, T * H, 1));
     c->in[2] = rig_weight(V, H, cpu_floats(dice, V * H, 1));
 }
@@ -110,6 +122,7 @@ static void make_norm(rig_case *c, cpu_dice *dice)
 {
     int64_t T = cpu_size(dice, MOST), H = cpu_size(dice, MOST);
     bool gradient = c->kind == DT_OP_rms_norm_dx || c->kind == DT_OP_layer_norm_dx;
+    H += gradient; /* one column's gradient is all cancellation */
     c->attr.norm.eps = 1e-5;
     c->attr.norm.zero_centered = cpu_roll(dice, 0, 1);
     c->in[0] = rig_rows(T, H, cpu_floats(dice, T * H, 3));
@@ -255,6 +268,7 @@ static const op_row rows[] = {
     {DT_OP_linear_dx, make_linear_dx, 3e-6, true},
     {DT_OP_embedding, make_embedding, 0, true},
     {DT_OP_embedding_grad, make_embedding_grad, 1e-6, true},
+    {DT_OP_sinusoid, make_sinusoid, 0, false},
     {DT_OP_linear_dw, make_linear_dw, 3e-6, false},
     {DT_OP_rms_norm, make_norm, 5e-7, false},
     {DT_OP_layer_norm, make_norm, 5e-7, false},

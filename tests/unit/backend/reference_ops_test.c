@@ -177,11 +177,37 @@ static void reference_ops__rows_are_gathered_and_added_back(void **state)
     c = (rig_case){.kind = DT_OP_embedding_grad,
                    .in = {rig_ids(4, ids), rig_rows(4, 2, dy), rig_weight(3, 2, table)}};
     expect(&c, (double[]){10, 20, 0, 0, 1101, 2202}, 6);
+    int32_t shifted[] = {1, 0, 1, 1};
+    c = (rig_case){.kind = DT_OP_embedding,
+                   .attr.embedding.first = 1,
+                   .in = {rig_weight(3, 2, table), rig_ids(4, shifted)}};
+    expect(&c, (double[]){5, 6, 3, 4, 5, 6, 5, 6}, 8);
+    c = (rig_case){.kind = DT_OP_embedding_grad,
+                   .attr.embedding.first = 1,
+                   .in = {rig_ids(4, shifted), rig_rows(4, 2, dy), rig_weight(3, 2, table)}};
+    expect(&c, (double[]){0, 0, 10, 20, 1101, 2202}, 6);
     c = (rig_case){.kind = DT_OP_take_rows, .in = {rig_on(rig_rows(3, 2, table), "source"), rig_ids(4, ids)}};
     expect(&c, (double[]){5, 6, 1, 2, 5, 6, 5, 6}, 8);
     c = (rig_case){.kind = DT_OP_put_rows,
                    .in = {rig_rows(4, 2, dy), rig_ids(4, ids), rig_on(rig_rows(3, 2, table), "source")}};
     expect(&c, (double[]){10, 20, 0, 0, 1101, 2202}, 6);
+}
+
+/* Rows of torch tables: Marian's of an odd width (a sine more than cosines), and M2M100's (a zero at the end). */
+static void reference_ops__sinusoids_are_transformers(void **state)
+{
+    float marian[] = {1, (float)pow(10000, -2.0 / 5), (float)pow(10000, -4.0 / 5), 0, 0, 0};
+    for (int i = 0; i < 3; i++)
+        marian[3 + i] = (float)(pow(10000, -2.0 * i / 5) - marian[i]);
+    float m2m[] = {1, 1e-4f, 0, 0};
+    int32_t positions[] = {0, 511};
+    rig_case c = {.kind = DT_OP_sinusoid, .attr.sinusoid = {.width = 5}};
+    c.in[0] = rig_ids(2, positions);
+    c.in[1] = rig_fixed(6, marian);
+    expect(&c, torch_sinusoid_marian, 10);
+    c.attr.sinusoid = (typeof(c.attr.sinusoid)){.width = 5, .first = 2, .single = true};
+    c.in[1] = rig_fixed(4, m2m);
+    expect(&c, torch_sinusoid_m2m100, 10);
 }
 
 static void reference_ops__columns_are_split_and_joined(void **state)
@@ -351,6 +377,7 @@ int main(void)
         cmocka_unit_test(reference_ops__norms_are_pytorchs),
         cmocka_unit_test(reference_ops__rope_is_transformers),
         cmocka_unit_test(reference_ops__rope_turns_back),
+        cmocka_unit_test(reference_ops__sinusoids_are_transformers),
         cmocka_unit_test(reference_ops__cross_entropy_is_pytorchs),
         cmocka_unit_test(reference_ops__products_and_their_gradients),
         cmocka_unit_test(reference_ops__rows_are_gathered_and_added_back),

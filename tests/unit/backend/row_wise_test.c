@@ -45,6 +45,7 @@ typedef struct row_case {
 
 static const row_case cases[] = {
     {DT_OP_embedding, NONE, {{'w', V, K}, {'i', V, 0}}},
+    {DT_OP_sinusoid, {.sinusoid = {.width = 9, .first = 2}}, {{'i', 5000, 0}, {'f', 8, 0}}},
     {DT_OP_linear, NONE, {{'x', K, 0}, {'w', N, K}, {'w', N, 0}}},
     {DT_OP_rms_norm, NORM, {{'x', K, 0}, {'w', K, 0}}},
     {DT_OP_layer_norm, NORM, {{'x', K, 0}, {'w', K, 0}, {'w', K, 0}}},
