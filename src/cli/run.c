@@ -2,10 +2,9 @@
  * run.c - `drivetrain run`: prompts in, answers out.
  */
 #include "cli/common.h"
+#include "cli/prompts.h"
 
 #include "base/json.h"
-
-#include <drivetrain/text.h>
 
 #include <stdio.h>
 #include <stdlib.h>
@@ -13,9 +12,7 @@
 #include <unistd.h>
 
 static const option_spec options[] = {
-    {"tokens", 't', OPTION_TEXT, "IDS", "ids (1,2,3) instead of text"},
-    {"batch", 0, OPTION_TEXT, "FILE", "one prompt a line; answers in input order"},
-    {"batch-tokens", 0, OPTION_TEXT, "FILE", "one JSON array of ids a line"},
+    PROMPT_OPTIONS,
     {"max-tokens", 'n', OPTION_INT, "N", "new tokens at most [256, or what generation_config.json says]"},
     {"temperature", 0, OPTION_REAL, "T", "0 = greedy [0]"},
     {"top-k", 0, OPTION_INT, "K", "sample among the K likeliest [off]"},
@@ -35,99 +32,6 @@ static const option_spec options[] = {
     MODEL_OPTIONS,
     {NULL, 0, OPTION_FLAG, NULL, NULL},
 };
-
-/* All prompts of a run, and what they are made of. */
-typedef struct prompt_list {
-    dt_text_prompt *prompt;
-    size_t count, capacity;
-} prompt_list;
-
-static dt_text_prompt *next_prompt(prompt_list *list)
-{
-    if (list->count == list->capacity) {
-        size_t larger = list->capacity ? 2 * list->capacity : 16;
-        dt_text_prompt *grown = realloc(list->prompt, larger * sizeof *grown);
-        if (!grown)
-            return NULL;
-        list->prompt = grown;
-        list->capacity = larger;
-    }
-    list->prompt[list->count] = (dt_text_prompt){0};
-    return &list->prompt[list->count++];
-}
-
-static void free_prompts(prompt_list *list)
-{
-    for (size_t i = 0; i < list->count; i++) {
-        free((void *)(uintptr_t)list->prompt[i].text);
-        free((void *)(uintptr_t)list->prompt[i].tokens);
-    }
-    free(list->prompt);
-}
-
-static dt_status add_text(prompt_list *list, const char *text, size_t bytes, dt_error *err)
-{
-    dt_text_prompt *p = next_prompt(list);
-    return p && (p->text = strndup(text, bytes)) ? DT_OK : dt_fail_memory(err, bytes, "a prompt");
-}
-
-static dt_status add_ids(prompt_list *list, const char *text, dt_error *err)
-{
-    int32_t *ids;
-    dt_text_prompt *p = next_prompt(list);
-    if (!p)
-        return dt_fail_memory(err, sizeof *p, "a prompt");
-    if (!parse_ids(text, &ids, &p->count))
-        return dt_fail(err, DT_INVALID, "\"%.60s\" is no list of ids such as 1,2,3", text);
-    p->tokens = ids;
-    return DT_OK;
-}
-
-/* ---- prompts from files ---- */
-
-static dt_status read_lines(prompt_list *list, const char *path, bool ids, dt_error *err)
-{
-    FILE *file = strcmp(path, "-") == 0 ? stdin : fopen(path, "rb");
-    char *line = NULL;
-    size_t capacity = 0, number = 0;
-    ssize_t length;
-    dt_status status = DT_OK;
-    if (!file)
-        return dt_fail_errno(err, "opening the prompts", path);
-    while (status == DT_OK && (length = getline(&line, &capacity, file)) > 0) {
-        number++;
-        while (length > 0 && (line[length - 1] == '\n' || line[length - 1] == '\r'))
-            line[--length] = '\0';
-        status = ids ? add_ids(list, line, err) : add_text(list, line, (size_t)length, err);
-    }
-    if (status != DT_OK)
-        dt_error_while(err, "while reading line %zu of %s", number, path);
-    free(line);
-    if (file != stdin)
-        fclose(file);
-    return status;
-}
-
-static dt_status collect_prompts(const command_line *line, prompt_list *list, dt_error *err)
-{
-    const char *prompt = line->positional_count > 1 ? line->positional[1] : "-";
-    char *text;
-    size_t bytes;
-    if (text_of(line, "tokens"))
-        return add_ids(list, text_of(line, "tokens"), err);
-    if (text_of(line, "batch"))
-        return read_lines(list, text_of(line, "batch"), false, err);
-    if (text_of(line, "batch-tokens"))
-        return read_lines(list, text_of(line, "batch-tokens"), true, err);
-    if (strcmp(prompt, "-") != 0)
-        return add_text(list, prompt, strlen(prompt), err);
-    DT_PASS(read_stream(stdin, &text, &bytes, err));
-    while (bytes && (text[bytes - 1] == '\n' || text[bytes - 1] == '\r'))
-        bytes--; /* the end of the line that was typed is no part of the prompt */
-    dt_status status = add_text(list, text, bytes, err);
-    free(text);
-    return status;
-}
 
 /* ---- options ---- */
 
@@ -295,12 +199,11 @@ static dt_exit run(const command_line *line)
     dt_tokenizer *tokenizer = NULL;
     prompt_list prompts = {0};
     double started = seconds_now();
-    bool needs_text = !text_of(line, "tokens") && !text_of(line, "batch-tokens");
     dt_exit code = DT_EXIT_USAGE;
     if (!model_options_of(line, &o))
         return DT_EXIT_USAGE;
     if (collect_prompts(line, &prompts, &err) != DT_OK ||
-        open_tokenizer(line, line->positional[0], needs_text, &tokenizer, &err) != DT_OK ||
+        open_tokenizer(line, line->positional[0], prompts_are_text(line), &tokenizer, &err) != DT_OK ||
         dt_model_open(&model, line->positional[0], &o, &err) != DT_OK)
         code = report_failure(&err);
     else

@@ -9,6 +9,8 @@
  *           cu_seqlens, past, block_table, output_rows; T5 also memory_lengths and memory_block_table.
  *   ENCODE  T5's encoder once, its cross keys and values stored. Inputs: encoder_tokens, encoder_positions,
  *           encoder_cu_seqlens, memory_past (zeros), memory_block_table.
+ *   EMBED   an encoder's rows, no cache: hidden states, and with `pooled` the pooler's. Inputs: tokens, positions,
+ *           cu_seqlens.
  */
 #ifndef DT_MODELS_BUILD_H
 #define DT_MODELS_BUILD_H
@@ -17,7 +19,7 @@
 
 #include <drivetrain/layer_spec.h>
 
-typedef enum dt_build_mode { DT_BUILD_FULL, DT_BUILD_STEP, DT_BUILD_ENCODE } dt_build_mode;
+typedef enum dt_build_mode { DT_BUILD_FULL, DT_BUILD_STEP, DT_BUILD_ENCODE, DT_BUILD_EMBED } dt_build_mode;
 
 typedef struct dt_build_options {
     dt_build_mode mode;
@@ -25,6 +27,7 @@ typedef struct dt_build_options {
     bool loss;                 /* FULL: also out.token_loss and out.loss */
     bool loss_over_padded;     /* softmax over the padded vocabulary, as Megatron trains; else the real one */
     bool logits;               /* FULL: out.logits of every row */
+    bool pooled;               /* EMBED: out.pooled, one row a sequence */
     bool listing; /* for its parameters alone: what cannot be computed yet is listed all the same */
     /* capacities of the axes */
     int64_t tokens, source_tokens, sequences, output_rows;

@@ -20,6 +20,9 @@ dt_status dt_build_gpt(dt_graph *g, const dt_model_config *config, const dt_buil
     bool step = options->mode == DT_BUILD_STEP;
     if (options->mode == DT_BUILD_ENCODE)
         return dt_fail(err, DT_INVALID, "a GPT model has no encoder");
+    if (options->mode == DT_BUILD_EMBED)
+        return dt_fail(err, DT_UNSUPPORTED,
+                       "a %s has no encoder to embed with (the encoders of T5 and BERT do)", config->family);
     dt_stack stack = dt_model_stack(g, config, options, "decoder", "out.", config->num_layers);
     stack.causal = true;
     dt_tensor *tokens = dt_model_rows(&stack, options, "", "tokens", options->tokens);

@@ -35,15 +35,23 @@ static void relative_positions(dt_stack *s)
                                  c->num_attention_heads, DT_SPLIT_NONE);
 }
 
+/* Is the encoder the whole model, as far as this graph goes? */
+static bool alone(const dt_model_config *c, const dt_build_options *o)
+{
+    return c->encoder_only || o->mode == DT_BUILD_EMBED;
+}
+
 /* [S] → memory [S, H]; *rows are the encoder's sequences. */
 static dt_tensor *encoder(dt_graph *g, const dt_model_config *c, const dt_build_options *o, dt_rows *rows)
 {
     dt_build_options plain = *o;
     plain.mode = DT_BUILD_FULL; /* the encoder itself has no KV cache */
-    dt_stack s = dt_model_stack(g, c, &plain, "encoder", c->encoder_only ? "out." : "out.encoder.",
-                                c->encoder_num_layers);
+    bool embeds = o->mode == DT_BUILD_EMBED, whole = alone(c, o);
+    dt_stack s =
+        dt_model_stack(g, c, &plain, "encoder", whole ? "out." : "out.encoder.", c->encoder_num_layers);
     dt_tensor *tokens =
-        dt_model_rows(&s, &plain, c->encoder_only ? "" : "encoder_", "source_tokens", o->source_tokens);
+        dt_model_rows(&s, &plain, whole ? "" : "encoder_", embeds ? "tokens" : "source_tokens",
+                      embeds ? o->tokens : o->source_tokens);
     relative_positions(&s);
     *rows = s.rows;
     return dt_stack_build(&s, dt_stack_embed(&s, tokens));
@@ -72,13 +80,19 @@ static void encode(dt_graph *g, const dt_model_config *c, const dt_build_options
 
 dt_status dt_build_t5(dt_graph *g, const dt_model_config *c, const dt_build_options *o, dt_error *err)
 {
+    dt_rows memory_rows = {0};
+    if (o->mode == DT_BUILD_EMBED && o->pooled)
+        return dt_fail(err, DT_UNSUPPORTED, "a T5 has no pooler: pool by mean or cls");
+    if (o->mode == DT_BUILD_EMBED) {
+        encoder(g, c, o, &memory_rows);
+        return DT_OK;
+    }
     if (c->encoder_only && o->mode != DT_BUILD_FULL)
         return dt_fail(err, DT_UNSUPPORTED, "this T5 is an encoder alone: it encodes, but cannot generate");
     if (o->mode == DT_BUILD_ENCODE) {
         encode(g, c, o);
         return DT_OK;
     }
-    dt_rows memory_rows = {0};
     dt_tensor *memory = o->mode == DT_BUILD_FULL ? encoder(g, c, o, &memory_rows) : NULL;
     if (c->encoder_only)
         return DT_OK;

@@ -1,0 +1,80 @@
+/**
+ * embed.h - texts as vectors: what an encoder makes of its tokens, whole or pooled into one vector a text.
+ *
+ *     dt_model *m;
+ *     dt_model_open(&m, "all-MiniLM-L6-v2", NULL, &err);
+ *     dt_embed_options o = DT_EMBED_OPTIONS_DEFAULT;
+ *     o.normalize = true;
+ *     dt_embeddings *e;
+ *     dt_embed(&e, m, 1, &(dt_embed_input){.tokens = ids, .count = n}, &o, &err);
+ *     dt_embedded v = dt_embeddings_at(e, 0);    // v.values[0 … dt_embeddings_width(e) - 1]
+ *     dt_embeddings_destroy(e);
+ */
+#ifndef DRIVETRAIN_EMBED_H
+#define DRIVETRAIN_EMBED_H
+
+#include <drivetrain/inference.h>
+
+#ifdef __cplusplus
+extern "C" {
+#endif
+
+typedef enum dt_pooling {
+    DT_POOLING_MEAN,   /**< the mean over a text's tokens, special ones included */
+    DT_POOLING_CLS,    /**< the first token's hidden state */
+    DT_POOLING_POOLER, /**< BERT's pooler: tanh of a linear map of the first token's */
+    DT_POOLING_NONE    /**< every token's hidden state */
+} dt_pooling;
+
+/** "mean", "cls", "pooler", "none"; NULL when out of range. */
+const char *dt_pooling_name(dt_pooling pooling);
+
+typedef struct dt_embed_input {
+    const int32_t *tokens; /**< ids, special tokens included */
+    size_t count;
+    const int32_t *token_types; /**< segment of each token (BERT); NULL: all 0 */
+} dt_embed_input;
+
+typedef struct dt_embed_options {
+    dt_pooling pooling;
+    bool normalize; /**< each vector to length 1 */
+    bool truncate;  /**< a text beyond the model's positions loses tokens before its last; else an error */
+    int64_t
+        max_batch; /**< most rows (tokens) in a step, one longer text excepted; 0 = 2048. Changes no bit */
+} dt_embed_options;
+#define DT_EMBED_OPTIONS_DEFAULT                                                                             \
+    {                                                                                                        \
+        .pooling = DT_POOLING_MEAN                                                                           \
+    }
+
+typedef struct dt_embeddings dt_embeddings;
+
+/** Of one text: values [rows, width], row-major; rows is 1, or its tokens with DT_POOLING_NONE. */
+typedef struct dt_embedded {
+    const float *values;
+    int64_t rows;
+} dt_embedded;
+
+/**
+ * Embed texts by the encoder of a T5 or BERT. Texts are packed raggedly, as many to a step as max_batch allows; a
+ * text has the same bits alone and in any company, with any number of threads.
+ *
+ * Shapes   count vectors, or matrices, of hidden_size columns, in the order of the inputs
+ * Numbers  means and lengths are summed in f64, ascending; a vector of length below 1e-12 is divided by that
+ * Memory   *out owns all values
+ * Threads  calls on one model take turns
+ * Errors   DT_UNSUPPORTED  the model has no encoder, or no pooler
+ *          DT_INVALID      an empty text, an id or token type outside its table, or more tokens than positions:
+ *                          names the text, the id and the limit
+ */
+dt_status dt_embed(dt_embeddings **out, dt_model *model, size_t count, const dt_embed_input *inputs,
+                   const dt_embed_options *options, dt_error *err);
+void dt_embeddings_destroy(dt_embeddings *embeddings); /**< NULL is fine */
+
+int64_t dt_embeddings_width(const dt_embeddings *embeddings);
+dt_embedded dt_embeddings_at(const dt_embeddings *embeddings, size_t index); /**< borrowed */
+
+#ifdef __cplusplus
+}
+#endif
+#endif

@@ -1,0 +1,280 @@
+/*
+ * embed.c - texts to vectors: packs them into steps of an EMBED graph, and pools what the encoder gives.
+ *
+ * What the encoder computes is models/'s; here is only who stands in which step, and how rows become one vector.
+ */
+#include "base/arena.h"
+#include "base/checked.h"
+#include "inference/model.h"
+#include "models/build.h"
+
+#include <drivetrain/embed.h>
+
+#include <inttypes.h>
+#include <math.h>
+#include <stdlib.h>
+#include <string.h>
+
+enum { DEFAULT_BATCH = 2048 };
+
+struct dt_embeddings {
+    dt_arena *arena; /* owns the values */
+    dt_embedded *row;
+    size_t count;
+    int64_t width;
+};
+
+/* One call: the plan, and the arrays that its inputs are bound to. */
+typedef struct embedding {
+    dt_model *model;
+    const dt_embed_options *options;
+    const dt_embed_input *input;
+    size_t count;
+    int64_t *length; /* tokens of each text that are used */
+    dt_arena *arena;
+    dt_graph *graph;
+    dt_executor *executor;
+    int64_t rows, sequences; /* capacities */
+    int32_t *tokens, *token_types, *positions, *cu_seqlens;
+    dt_embeddings *result;
+} embedding;
+
+const char *dt_pooling_name(dt_pooling pooling)
+{
+    static const char *const name[] = {[DT_POOLING_MEAN] = "mean",
+                                       [DT_POOLING_CLS] = "cls",
+                                       [DT_POOLING_POOLER] = "pooler",
+                                       [DT_POOLING_NONE] = "none"};
+    return (size_t)pooling < sizeof name / sizeof name[0] ? name[pooling] : NULL;
+}
+
+/* ---- what is asked ---- */
+
+static dt_status check_ids(size_t text, const char *what, const int32_t *id, int64_t count, int64_t limit,
+                           dt_error *err)
+{
+    for (int64_t i = 0; i < count; i++)
+        if (id[i] < 0 || id[i] >= limit)
+            return dt_fail(err, DT_INVALID,
+                           "text %zu: token %" PRId64 " has %s %" PRId32 ", but the model has %" PRId64, text,
+                           i, what, id[i], limit);
+    return DT_OK;
+}
+
+static dt_status measure(embedding *e, size_t text, dt_error *err)
+{
+    const dt_model_config *c = e->model->config;
+    const dt_embed_input *in = &e->input[text];
+    int64_t positions = dt_model_positions(e->model);
+    if (in->count == 0)
+        return dt_fail(err, DT_INVALID, "text %zu is empty", text);
+    if (in->count > INT32_MAX)
+        return dt_fail(err, DT_LIMIT, "text %zu has %zu tokens, at most %d are embedded", text, in->count,
+                       INT32_MAX);
+    e->length[text] = (int64_t)in->count;
+    if (e->length[text] > positions && !e->options->truncate)
+        return dt_fail(err, DT_INVALID, "text %zu has %zu tokens, but the model has %" PRId64 " positions",
+                       text, in->count, positions);
+    if (e->length[text] > positions)
+        e->length[text] = positions;
+    return check_ids(text, "id", in->tokens, (int64_t)in->count, c->vocab_size, err);
+}
+
+static dt_status resolve(embedding *e, dt_error *err)
+{
+    int64_t total = 0, longest = 0;
+    int64_t budget = e->options->max_batch > 0 ? e->options->max_batch : DEFAULT_BATCH;
+    if (!dt_pooling_name(e->options->pooling))
+        return dt_fail(err, DT_INVALID, "%d is no kind of pooling", (int)e->options->pooling);
+    if (!(e->length = DT_NEW_ARRAY(e->arena, int64_t, e->count ? e->count : 1)))
+        return dt_fail_memory(err, e->count * sizeof *e->length, "lengths");
+    for (size_t i = 0; i < e->count; i++) {
+        DT_PASS(measure(e, i, err));
+        longest = e->length[i] > longest ? e->length[i] : longest;
+        if (__builtin_add_overflow(total, e->length[i], &total))
+            return dt_fail(err, DT_LIMIT, "the texts have more tokens than can be counted");
+    }
+    e->rows = total < budget ? total : budget;
+    e->rows = e->rows > longest ? e->rows : longest;
+    e->sequences = (int64_t)e->count < e->rows ? (int64_t)e->count : e->rows;
+    return DT_OK;
+}
+
+/* ---- the plan ---- */
+
+static dt_status bind(embedding *e, const char *name, int32_t **array, int64_t count, dt_error *err)
+{
+    if (!(*array = DT_NEW_ARRAY(e->arena, int32_t, count)))
+        return dt_fail_memory(err, (size_t)count * sizeof **array, name);
+    if (!dt_graph_find(e->graph, name)) /* positions are no input of a model that has none */
+        return DT_OK;
+    return dt_executor_bind(e->executor, name, *array, err);
+}
+
+static dt_status plan(embedding *e, dt_error *err)
+{
+    const dt_build_options options = {.mode = DT_BUILD_EMBED,
+                                      .spec = dt_model_layer_spec(e->model),
+                                      .pooled = e->options->pooling == DT_POOLING_POOLER,
+                                      .tokens = e->rows,
+                                      .sequences = e->sequences,
+                                      .kv_dtype = DT_F32};
+    const dt_executor_options plain = {0};
+    if (!(e->graph = dt_graph_create(err)))
+        return DT_NO_MEMORY;
+    DT_PASS(dt_model_build(e->graph, e->model->config, &options, err));
+    DT_PASS(dt_model_executor(e->model, e->graph, &plain, &e->executor, err));
+    DT_PASS(bind(e, "tokens", &e->tokens, e->rows, err));
+    DT_PASS(bind(e, "positions", &e->positions, e->rows, err));
+    return bind(e, "cu_seqlens", &e->cu_seqlens, e->sequences + 1, err);
+}
+
+/* ---- one step ---- */
+
+/* Truncation keeps the last token: it ends the text (</s>, [SEP]). */
+static void put_text(const embedding *e, size_t text, int64_t at)
+{
+    const dt_embed_input *in = &e->input[text];
+    int64_t n = e->length[text];
+    for (int64_t i = 0; i < n; i++) {
+        int64_t from = i == n - 1 ? (int64_t)in->count - 1 : i;
+        e->tokens[at + i] = in->tokens[from];
+        e->positions[at + i] = (int32_t)i;
+    }
+}
+
+/* Take texts from `first` on while they fit; returns how many. */
+static int64_t pack(const embedding *e, size_t first)
+{
+    int64_t rows = 0, count = 0;
+    e->cu_seqlens[0] = 0;
+    while (first + (size_t)count < e->count && count < e->sequences &&
+           rows + e->length[first + (size_t)count] <= e->rows) {
+        put_text(e, first + (size_t)count, rows);
+        rows += e->length[first + (size_t)count];
+        e->cu_seqlens[++count] = (int32_t)rows;
+    }
+    return count;
+}
+
+static void mean_rows(const float *row, int64_t rows, int64_t width, float *out)
+{
+    for (int64_t h = 0; h < width; h++) {
+        double sum = 0;
+        for (int64_t r = 0; r < rows; r++)
+            sum += (double)row[r * width + h];
+        out[h] = (float)(sum / (double)rows);
+    }
+}
+
+static void normalize_row(float *row, int64_t width)
+{
+    double squares = 0;
+    for (int64_t h = 0; h < width; h++)
+        squares += (double)row[h] * (double)row[h];
+    double length = fmax(sqrt(squares), 1e-12);
+    for (int64_t h = 0; h < width; h++)
+        row[h] = (float)((double)row[h] / length);
+}
+
+/* rows [n, width] of one text to what was asked for. */
+static dt_status keep(embedding *e, size_t text, const float *row, int64_t n, dt_error *err)
+{
+    dt_embeddings *r = e->result;
+    bool all = e->options->pooling == DT_POOLING_NONE;
+    int64_t rows = all ? n : 1;
+    float *values = DT_NEW_ARRAY(r->arena, float, rows * r->width);
+    if (!values)
+        return dt_fail_memory(err, (size_t)(rows * r->width) * sizeof *values, "embeddings");
+    if (e->options->pooling == DT_POOLING_MEAN)
+        mean_rows(row, n, r->width, values);
+    else /* all rows, the first of them, or the pooler's one */
+        memcpy(values, row, (size_t)(rows * r->width) * sizeof *values);
+    for (int64_t i = 0; e->options->normalize && i < rows; i++)
+        normalize_row(values + i * r->width, r->width);
+    r->row[text] = (dt_embedded){values, rows};
+    return DT_OK;
+}
+
+static dt_status run(embedding *e, size_t first, int64_t count, dt_error *err)
+{
+    bool pooler = e->options->pooling == DT_POOLING_POOLER;
+    dt_data out;
+    DT_PASS(dt_executor_count(e->executor, "tokens", e->cu_seqlens[count], err));
+    DT_PASS(dt_executor_count(e->executor, "sequences", count, err));
+    DT_PASS(dt_executor_run(e->executor, err));
+    DT_PASS(dt_executor_read(e->executor, pooler ? "out.pooled" : "out.hidden", &out, err));
+    for (int64_t i = 0; i < count; i++) {
+        int64_t at = pooler ? i : e->cu_seqlens[i];
+        const float *row = (const float *)out.data + at * e->result->width;
+        DT_PASS(keep(e, first + (size_t)i, row, e->length[first + (size_t)i], err));
+    }
+    return DT_OK;
+}
+
+/* ---- the call ---- */
+
+static dt_status make_result(embedding *e, dt_error *err)
+{
+    dt_embeddings *r = calloc(1, sizeof *r);
+    if (r && (r->arena = dt_arena_create()))
+        r->row = DT_NEW_ARRAY(r->arena, dt_embedded, e->count ? e->count : 1);
+    e->result = r;
+    if (!r || !r->row)
+        return dt_fail_memory(err, e->count * sizeof *r->row, "embeddings");
+    r->count = e->count;
+    r->width = e->model->config->hidden_size;
+    return DT_OK;
+}
+
+static dt_status embed(embedding *e, dt_error *err)
+{
+    DT_PASS(make_result(e, err));
+    if (!(e->arena = dt_arena_create()))
+        return dt_fail_memory(err, 0, "a batch of texts");
+    DT_PASS(resolve(e, err));
+    if (e->count == 0)
+        return DT_OK;
+    DT_PASS(plan(e, err));
+    for (size_t first = 0; first < e->count;) {
+        int64_t count = pack(e, first);
+        DT_PASS(run(e, first, count, err));
+        first += (size_t)count;
+    }
+    return DT_OK;
+}
+
+dt_status dt_embed(dt_embeddings **out, dt_model *model, size_t count, const dt_embed_input *inputs,
+                   const dt_embed_options *options, dt_error *err)
+{
+    static const dt_embed_options defaults = DT_EMBED_OPTIONS_DEFAULT;
+    embedding e = {.model = model, .options = options ? options : &defaults, .input = inputs, .count = count};
+    dt_model_enter(model);
+    dt_status status = embed(&e, err);
+    dt_executor_destroy(e.executor);
+    dt_graph_destroy(e.graph);
+    dt_arena_destroy(e.arena);
+    dt_model_leave(model);
+    *out = status == DT_OK ? e.result : NULL;
+    if (status != DT_OK)
+        dt_embeddings_destroy(e.result);
+    return status;
+}
+
+void dt_embeddings_destroy(dt_embeddings *e)
+{
+    if (!e)
+        return;
+    dt_arena_destroy(e->arena);
+    free(e);
+}
+
+int64_t dt_embeddings_width(const dt_embeddings *e)
+{
+    return e->width;
+}
+
+dt_embedded dt_embeddings_at(const dt_embeddings *e, size_t index)
+{
+    return index < e->count ? e->row[index] : (dt_embedded){0};
+}
