@@ -1,5 +1,6 @@
 /*
- * check.c - reads every byte of a checkpoint and reports what no header can show: NaN and infinities.
+ * check.c - reads every byte of a checkpoint and reports what no header can show: NaN and infinities, and bytes that
+ * are not those whose checksum the archive keeps.
  *
  * Findings are problems, not errors: a model with a NaN can still be inspected, and the reader wants them all named.
  */
@@ -7,6 +8,7 @@
 #include "tensor/convert.h"
 
 #include <inttypes.h>
+#include <libdeflate.h>
 #include <math.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -80,9 +82,30 @@ static void print_place(const dt_shape *shape, int64_t index, char *out, size_t 
         snprintf(out + used, bytes - used, "]");
 }
 
+bool dt_stored_sum_holds(const dt_stored_sum *sum, uint32_t *crc)
+{
+    *crc = libdeflate_crc32(0, sum->map->data + sum->offset, sum->bytes);
+    return *crc == sum->crc;
+}
+
+static void check_sums(dt_checkpoint *c)
+{
+    const dt_stored_sum *sum;
+    int found = 0;
+    for (size_t i = 0; (sum = dt_stored_set_sum_at(c->set, i)); i++) {
+        uint32_t crc;
+        if (dt_stored_sum_holds(sum, &crc) || found++ >= FINDINGS)
+            continue;
+        dt_open_problem(c, "%s: the %zu bytes at %" PRIu64 " (\"%s\") have CRC %08x, the archive says %08x",
+                        sum->map->path, sum->bytes, sum->offset, sum->name, (unsigned)crc,
+                        (unsigned)sum->crc);
+    }
+}
+
 dt_status dt_checkpoint_check(dt_checkpoint *c, dt_error *err)
 {
     int found = 0;
+    check_sums(c);
     for (size_t i = 0; i < dt_stored_set_count(c->set); i++) {
         const dt_stored_tensor *s = dt_stored_set_at(c->set, i);
         findings f = {0};

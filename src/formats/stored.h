@@ -108,6 +108,20 @@ dt_status dt_stored_set_add_object(dt_stored_set *set, const dt_stored_object *o
 dt_status dt_stored_set_note(dt_stored_set *set, const char *key, const char *value, dt_error *err);
 const char *dt_stored_set_noted(const dt_stored_set *set, const char *key); /* NULL when absent */
 
+/* A run of bytes beside which its archive keeps a CRC-32; `inspect --check` compares them. */
+typedef struct dt_stored_sum {
+    const char *name; /* the archive's entry */
+    const dt_map *map;
+    uint64_t offset;
+    size_t bytes;
+    uint32_t crc;
+} dt_stored_sum;
+
+dt_status dt_stored_set_add_sum(dt_stored_set *set, const dt_stored_sum *sum,
+                                dt_error *err);                    /* copies the name */
+bool dt_stored_sum_holds(const dt_stored_sum *sum, uint32_t *crc); /* *crc: what the bytes have */
+const dt_stored_sum *dt_stored_set_sum_at(const dt_stored_set *set, size_t index); /* NULL past the end */
+
 size_t dt_stored_set_count(const dt_stored_set *set);
 const dt_stored_tensor *dt_stored_set_at(const dt_stored_set *set, size_t index); /* in the order added */
 const dt_stored_tensor *dt_stored_set_find(const dt_stored_set *set, const char *name); /* NULL when absent */

@@ -32,6 +32,8 @@ typedef struct mapped {
 struct dt_stored_set {
     dt_arena *arena; /* everything but the mapped bytes */
     named_list tensors, objects, notes, maps;
+    dt_stored_sum *sum;
+    size_t sum_count, sum_capacity;
 };
 
 static const char *name_of(const void *item)
@@ -255,6 +257,29 @@ const char *dt_stored_set_noted(const dt_stored_set *set, const char *key)
 {
     const note *n = list_find(&set->notes, key);
     return n ? n->value : NULL;
+}
+
+dt_status dt_stored_set_add_sum(dt_stored_set *set, const dt_stored_sum *sum, dt_error *err)
+{
+    if (set->sum_count == set->sum_capacity) {
+        size_t larger = set->sum_capacity ? set->sum_capacity * 2 : 64;
+        dt_stored_sum *list =
+            dt_arena_grow(set->arena, set->sum, set->sum_capacity * sizeof *list, larger * sizeof *list);
+        if (!list)
+            return dt_fail_memory(err, larger * sizeof *list, "a list of checksums");
+        set->sum = list;
+        set->sum_capacity = larger;
+    }
+    dt_stored_sum copy = *sum;
+    if (!(copy.name = dt_arena_text(set->arena, sum->name)))
+        return dt_fail_memory(err, strlen(sum->name), "the name of a checksum");
+    set->sum[set->sum_count++] = copy;
+    return DT_OK;
+}
+
+const dt_stored_sum *dt_stored_set_sum_at(const dt_stored_set *set, size_t index)
+{
+    return index < set->sum_count ? &set->sum[index] : NULL;
 }
 
 size_t dt_stored_set_count(const dt_stored_set *set)

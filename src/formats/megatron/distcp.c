@@ -229,6 +229,7 @@ static dt_status open_item(reader *r, const item *from, dt_arena *arena, dt_stor
     DT_PASS(map_item(r, from, &map));
     DT_TRY(dt_torch_open_range(&file, arena, map, from->offset, (size_t)from->bytes, r->err), r->err,
            "while opening the part of \"%s\" at byte %" PRIu64, from->key, from->offset);
+    DT_PASS(dt_torch_add_sums(file, r->set, r->err));
     return dt_torch_tensor(file, dt_torch_root(file), from->key, tensor, box, r->err);
 }
 

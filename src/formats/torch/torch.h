@@ -42,7 +42,7 @@ dt_status dt_torch_flatten(const dt_torch_file *file, const dt_value *from, cons
 /* Open and flatten: what a plain state_dict (pytorch_model.bin) needs. */
 dt_status dt_torch_read(dt_stored_set *set, const char *path, const char *prefix, dt_error *err);
 
-/* Compare every entry's checksum (zip); the older format has none. What `inspect --check` does. */
-dt_status dt_torch_check(const dt_torch_file *file, dt_error *err);
+/* Tell the set of every entry's checksum (zip; the older format has none), as dt_torch_open does. */
+dt_status dt_torch_add_sums(const dt_torch_file *file, dt_stored_set *set, dt_error *err);
 
 #endif

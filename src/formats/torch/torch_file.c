@@ -262,7 +262,21 @@ dt_status dt_torch_open(dt_torch_file **out, dt_stored_set *set, const char *pat
     const dt_map *map = NULL;
     *out = NULL;
     DT_PASS(dt_stored_set_map(set, path, &map, err));
-    return dt_torch_open_range(out, dt_stored_set_arena(set), map, 0, map->size, err);
+    DT_PASS(dt_torch_open_range(out, dt_stored_set_arena(set), map, 0, map->size, err));
+    return dt_torch_add_sums(*out, set, err);
+}
+
+/* The pickle's is compared on opening; a CRC of 0 is what torch writes when told to compute none. */
+dt_status dt_torch_add_sums(const dt_torch_file *file, dt_stored_set *set, dt_error *err)
+{
+    for (size_t i = 0; i < file->zip.count; i++) {
+        const dt_zip_entry *e = &file->zip.entry[i];
+        if (e->crc == 0)
+            continue;
+        DT_PASS(dt_stored_set_add_sum(
+            set, &(dt_stored_sum){e->name, file->map, file->offset + e->offset, e->bytes, e->crc}, err));
+    }
+    return DT_OK;
 }
 
 const dt_value *dt_torch_root(const dt_torch_file *file)
@@ -289,11 +303,4 @@ bool dt_torch_find_storage(const dt_torch_file *file, const char *key, dt_torch_
         out->bytes = entry->bytes;
     }
     return entry != NULL;
-}
-
-dt_status dt_torch_check(const dt_torch_file *file, dt_error *err)
-{
-    for (size_t i = 0; i < file->zip.count; i++)
-        DT_TRY(dt_zip_check(&file->zip.entry[i], err), err, "while checking %s", file->map->path);
-    return DT_OK;
 }

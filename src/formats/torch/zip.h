@@ -31,10 +31,7 @@ bool dt_zip_is(const uint8_t *data, size_t bytes); /* begins like one */
 dt_status dt_zip_read(dt_zip *zip, dt_arena *arena, const uint8_t *data, size_t bytes, dt_error *err);
 const dt_zip_entry *dt_zip_find(const dt_zip *zip, const char *name); /* NULL when absent */
 
-/*
- * Compare the entry's CRC-32 with its bytes: what opening does to pickles and `inspect --check` to all. A CRC of 0
- * means that none was computed. DT_FORMAT names the entry.
- */
+/* Compare the entry's CRC-32 with its bytes. A CRC of 0 means that none was computed. DT_FORMAT names the entry. */
 dt_status dt_zip_check(const dt_zip_entry *entry, dt_error *err);
 
 #endif

@@ -178,6 +178,16 @@ static inline void torch_build(dt_text *t, const dt_text *pickle, const void *st
 
 /* ---- sets ---- */
 
+/* Every checksum that the set was told of holds, and there are some. */
+static inline void assert_sums(const dt_stored_set *set)
+{
+    uint32_t crc;
+    size_t i = 0;
+    for (; dt_stored_set_sum_at(set, i); i++)
+        assert_true(dt_stored_sum_holds(dt_stored_set_sum_at(set, i), &crc));
+    assert_true(i > 0);
+}
+
 static inline dt_stored_set *new_set(void)
 {
     dt_error err = {0};

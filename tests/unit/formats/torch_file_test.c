@@ -371,7 +371,7 @@ static void torch_file__a_megatron_file_holds_its_state(void **state)
         dt_stored_set *set = new_set(), *truth = new_set();
         dt_torch_file *file = NULL;
         assert_ok(dt_torch_open(&file, set, need("DT_FIXTURES", FILES[i][0]), &err), err);
-        assert_ok(dt_torch_check(file, &err), err);
+        assert_sums(set);
         const dt_value *root = dt_torch_root(file), *args = dt_value_get(root, "args");
         assert_int_equal(dt_value_get(root, "iteration")->integer, 10);
         assert_true(dt_value_is_object(args, "Namespace"));
