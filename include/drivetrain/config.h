@@ -25,7 +25,9 @@ typedef enum dt_normalization { DT_NORM_LAYERNORM, DT_NORM_RMSNORM } dt_normaliz
 /** Where a layer's norms stand. */
 typedef enum dt_norm_placement {
     DT_NORM_BEFORE, /**< before each branch: x + f(norm x); the stack ends in a final norm */
-    DT_NORM_AFTER   /**< after each sum: norm(x + f(x)), as BERT and BART have it; no final norm */
+    DT_NORM_AFTER,  /**< after each sum: norm(x + f(x)), as BERT and BART have it; no final norm */
+    DT_NORM_BRANCH, /**< after each branch: x + norm(f(x)), as OLMo-2 has it */
+    DT_NORM_BOTH    /**< before and after each branch: x + norm(f(norm x)), as Gemma 2 has it */
 } dt_norm_placement;
 
 typedef enum dt_position_embedding {

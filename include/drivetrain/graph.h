@@ -131,9 +131,12 @@ dt_tensor *dt_sinusoid(dt_graph *g, dt_tensor *positions, dt_tensor *frequencies
                        int64_t first, bool single);
 /** x [T, K] · wᵀ, w [N, K], plus bias [N] when not NULL → [T, N]. */
 dt_tensor *dt_linear(dt_graph *g, dt_tensor *x, dt_tensor *w, dt_tensor *bias);
-/** x / √(mean x² + eps) · w, with w + 1 in place of w when zero_centered. */
+/**
+ * x / √(mean x² + eps) · w, with w + 1 in place of w when zero_centered. Where w is [D] and x [T, n·D], each run of D
+ * columns is normed by itself (the heads of q and k).
+ */
 dt_tensor *dt_rms_norm(dt_graph *g, dt_tensor *x, dt_tensor *w, double eps, bool zero_centered);
-/** (x − mean) / √(var + eps) · w + b, variance biased; b may be NULL. */
+/** (x − mean) / √(var + eps) · w + b, variance biased; b may be NULL. Runs of columns as in dt_rms_norm. */
 dt_tensor *dt_layer_norm(dt_graph *g, dt_tensor *x, dt_tensor *w, dt_tensor *b, double eps,
                          bool zero_centered);
 dt_tensor *dt_add(dt_graph *g, dt_tensor *x, dt_tensor *y);      /**< equal shapes */

@@ -28,6 +28,10 @@ typedef enum dt_norm_place {
     DT_NORM_INPUT,     /**< before self attention: self_attention.linear_qkv.layer_norm_{weight,bias} */
     DT_NORM_PRE_CROSS, /**< before cross attention: pre_cross_attn_layernorm.{weight,bias} */
     DT_NORM_PRE_MLP,   /**< before the MLP: mlp.linear_fc1.layer_norm_{weight,bias} */
+    /* of the branch's result, where norm_placement is DT_NORM_BRANCH or DT_NORM_BOTH: */
+    DT_NORM_POST_SELF,  /**< self_attention.linear_proj.post_layernorm.{weight,bias} */
+    DT_NORM_POST_CROSS, /**< cross_attention.linear_proj.post_layernorm.{weight,bias} */
+    DT_NORM_POST_MLP,   /**< mlp.linear_fc2.post_layernorm.{weight,bias} */
     /* of the sum, where norm_placement is DT_NORM_AFTER: */
     DT_NORM_SELF_SUM,  /**< x_self_attn_sum_layernorm.{weight,bias} */
     DT_NORM_CROSS_SUM, /**< x_cross_attn_sum_layernorm.{weight,bias} */

@@ -221,16 +221,25 @@ dt_tensor *dt_linear(dt_graph *g, dt_tensor *x, dt_tensor *w, dt_tensor *bias)
     return result_of(g, DT_OP_linear, NULL, INPUTS(x, w, bias));
 }
 
+/* How many times a norm's weight goes into a row; 1 where it does not, for the shape rule to tell. */
+static int64_t norms_in_row(const dt_tensor *x, const dt_tensor *w)
+{
+    if (!x || !w || x->rank != 2 || w->rank != 1 || x->dim[1].axis || w->dim[0].axis || w->dim[0].n < 1 ||
+        x->dim[1].n % w->dim[0].n)
+        return 1;
+    return x->dim[1].n / w->dim[0].n;
+}
+
 dt_tensor *dt_rms_norm(dt_graph *g, dt_tensor *x, dt_tensor *w, double eps, bool zero_centered)
 {
-    dt_attributes attr = {.norm = {eps, zero_centered}};
+    dt_attributes attr = {.norm = {eps, zero_centered, norms_in_row(x, w)}};
     return result_of(g, DT_OP_rms_norm, &attr, INPUTS(x, w));
 }
 
 dt_tensor *dt_layer_norm(dt_graph *g, dt_tensor *x, dt_tensor *w, dt_tensor *b, double eps,
                          bool zero_centered)
 {
-    dt_attributes attr = {.norm = {eps, zero_centered}};
+    dt_attributes attr = {.norm = {eps, zero_centered, norms_in_row(x, w)}};
     return result_of(g, DT_OP_layer_norm, &attr, INPUTS(x, w, b));
 }
 

@@ -55,10 +55,11 @@ static void gradient_norm(dt_graph *g, const dt_op *op, dt_op_kind to_x, dt_op_k
                           const bool *want, dt_tensor **dx)
 {
     dt_tensor *x = op->input[0], *w = op->input[1];
+    dt_attributes sum = {.sum = {op->attr.norm.groups}};
     if (want[1])
         dx[1] = append_one(g, w, to_w, &op->attr, INPUTS(x, dy));
     if (want[2])
-        dx[2] = append_one(g, op->input[2], DT_OP_column_sum, NULL, INPUTS(dy));
+        dx[2] = append_one(g, op->input[2], DT_OP_column_sum, &sum, INPUTS(dy));
     if (want[0])
         dx[0] = append_one(g, x, to_x, &op->attr, INPUTS(x, w, dy));
 }

@@ -90,7 +90,11 @@ typedef union dt_attributes {
     struct {
         double eps;
         bool zero_centered;
+        int64_t groups; /* each row is so many norms side by side, of one weight; 0: one */
     } norm;
+    struct {
+        int64_t groups; /* column_sum: each row is so many summands side by side; 0: one */
+    } sum;
     struct {
         double factor; /* scale, dot */
     } scale;

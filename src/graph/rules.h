@@ -43,7 +43,8 @@ dt_status dt_op_infer(const dt_graph *g, const dt_op *op, dt_signature *out,
 dt_status dt_need_matrix(const dt_op *op, const char *role, const dt_tensor *t,
                          dt_error *err); /* f32 [rows, cols] */
 dt_status dt_need_vector(const dt_op *op, const char *role, const dt_tensor *t, dt_dim n, const char *of,
-                         dt_error *err); /* f32 [n] */
+                         dt_error *err);         /* f32 [n] */
+dt_dim dt_dim_part(dt_dim whole, int64_t parts); /* one of so many equal parts; the whole where it has none */
 dt_status dt_need_indices(const dt_op *op, const char *role, const dt_tensor *t,
                           dt_error *err); /* i32 [any] */
 dt_status dt_need_shape_of(const dt_op *op, const char *role, const dt_tensor *t, const char *model_role,

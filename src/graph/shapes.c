@@ -171,14 +171,22 @@ dt_status dt_shape_fused_linear(const dt_op *op, dt_signature *out, dt_error *er
     return DT_OK;
 }
 
-/* (x [T, H], w [H], b [H]) → [T, H] */
+dt_dim dt_dim_part(dt_dim whole, int64_t parts)
+{
+    if (parts <= 1 || whole.axis || whole.n % parts)
+        return whole;
+    return (dt_dim){NULL, whole.n / parts};
+}
+
+/* (x [T, n·H], w [H], b [H]) → [T, n·H] */
 dt_status dt_shape_norm(const dt_op *op, dt_signature *out, dt_error *err)
 {
     const dt_tensor *x = op->input[0];
     DT_PASS(dt_need_matrix(op, "x", x, err));
-    DT_PASS(dt_need_vector(op, "w", op->input[1], x->dim[1], "one for each column of x", err));
+    dt_dim n = dt_dim_part(x->dim[1], op->attr.norm.groups);
+    DT_PASS(dt_need_vector(op, "w", op->input[1], n, "one for each column of x", err));
     if (op->input_count > 2 && op->input[2])
-        DT_PASS(dt_need_vector(op, "b", op->input[2], x->dim[1], "one for each column of x", err));
+        DT_PASS(dt_need_vector(op, "b", op->input[2], n, "one for each column of x", err));
     if (!(op->attr.norm.eps >= 0 && op->attr.norm.eps < 1))
         return dt_fail(err, DT_INVALID, "%s: eps %g is not in [0, 1)", name_of(op), op->attr.norm.eps);
     dt_signature_add_like(out, x);

@@ -45,32 +45,35 @@ dt_status dt_shape_linear_dw(const dt_op *op, dt_signature *out, dt_error *err)
     return DT_OK;
 }
 
-/* dy [T, N] → [N] */
+/* dy [T, n·N] → [N] */
 dt_status dt_shape_column_sum(const dt_op *op, dt_signature *out, dt_error *err)
 {
     DT_PASS(dt_need_matrix(op, "dy", op->input[0], err));
-    dt_signature_add(out, 1, &op->input[0]->dim[1]);
+    dt_dim n = dt_dim_part(op->input[0]->dim[1], op->attr.sum.groups);
+    dt_signature_add(out, 1, &n);
     return DT_OK;
 }
 
-/* (x [T, H], w [H], dy [T, H]) → [T, H] */
+/* (x [T, n·H], w [H], dy [T, n·H]) → [T, n·H] */
 dt_status dt_shape_norm_dx(const dt_op *op, dt_signature *out, dt_error *err)
 {
     const dt_tensor *x = op->input[0];
     DT_PASS(dt_need_matrix(op, "x", x, err));
-    DT_PASS(dt_need_vector(op, "w", op->input[1], x->dim[1], "one for each column of x", err));
+    dt_dim n = dt_dim_part(x->dim[1], op->attr.norm.groups);
+    DT_PASS(dt_need_vector(op, "w", op->input[1], n, "one for each column of x", err));
     DT_PASS(dt_need_shape_of(op, "dy", op->input[2], "x", x, err));
     dt_signature_add_like(out, x);
     return DT_OK;
 }
 
-/* (x [T, H], dy [T, H]) → [H] */
+/* (x [T, n·H], dy [T, n·H]) → [H] */
 dt_status dt_shape_norm_dw(const dt_op *op, dt_signature *out, dt_error *err)
 {
     const dt_tensor *x = op->input[0];
     DT_PASS(dt_need_matrix(op, "x", x, err));
     DT_PASS(dt_need_shape_of(op, "dy", op->input[1], "x", x, err));
-    dt_signature_add(out, 1, &x->dim[1]);
+    dt_dim n = dt_dim_part(x->dim[1], op->attr.norm.groups);
+    dt_signature_add(out, 1, &n);
     return DT_OK;
 }
 

@@ -6,8 +6,8 @@
  *
  *   tokens [T] → embed (+ learned positions) → L × { x += attn(norm x); x += mlp(norm x) } → norm → head [R, V]
  *
- * What the families differ in (norm, biases, gating, rotary, grouped queries, tied head) is configuration; the
- * layer itself is its layer spec's. A STEP graph computes logits only for `output_rows`; a FULL one for every row.
+ * What the families differ in (norms and where they stand, parallel branches, biases, gating, rotary, grouped
+ * queries, tied head) is configuration; the layer itself is its layer spec's. A STEP graph computes logits only for `output_rows`; a FULL one for every row.
  */
 #include "models/inputs.h"
 

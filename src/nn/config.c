@@ -18,6 +18,8 @@ static const char *const normalization_names[] = {
 static const char *const placement_names[] = {
     [DT_NORM_BEFORE] = "before",
     [DT_NORM_AFTER] = "after",
+    [DT_NORM_BRANCH] = "branch",
+    [DT_NORM_BOTH] = "both",
 };
 
 static const char *const position_names[] = {
@@ -219,10 +221,35 @@ static dt_status check_experts(const dt_model_config *c, dt_error *err)
                        MAX_WIDTH, err);
 }
 
+static dt_status check_block(const dt_model_config *c, dt_error *err)
+{
+    bool t5 = strcmp(c->model_type, "t5") == 0;
+    if (c->parallel_residual && (t5 || c->norm_placement != DT_NORM_BEFORE))
+        return dt_fail(err, DT_UNSUPPORTED,
+                       "configuration: \"x_parallel_residual\" is true, which needs a gpt whose norms stand "
+                       "before its branches");
+    if (c->parallel_shared_norm && !c->parallel_residual)
+        return dt_fail(
+            err, DT_UNSUPPORTED,
+            "configuration: \"x_parallel_shared_norm\" is true, but \"x_parallel_residual\" is not");
+    if (c->qk_layernorm && t5)
+        return dt_fail(err, DT_UNSUPPORTED,
+                       "configuration: \"qk_layernorm\" is true, which drivetrain does not compute for T5");
+    if (!isfinite(c->embedding_multiplier))
+        return dt_fail(err, DT_UNSUPPORTED, "configuration: \"x_embedding_multiplier\" is %g",
+                       c->embedding_multiplier);
+    if (!(c->final_logit_softcapping >= 0) || !isfinite(c->final_logit_softcapping))
+        return dt_fail(err, DT_UNSUPPORTED,
+                       "configuration: \"x_final_logit_softcapping\" is %g, expected 0 (none) or more",
+                       c->final_logit_softcapping);
+    return DT_OK;
+}
+
 dt_status dt_config_check(const dt_model_config *c, dt_error *err)
 {
     DT_PASS(check_sizes(c, err));
     DT_PASS(check_experts(c, err));
+    DT_PASS(check_block(c, err));
     if (c->num_attention_heads % c->num_query_groups)
         return dt_fail(
             err, DT_UNSUPPORTED,
@@ -319,6 +346,9 @@ static dt_model_config influence(const dt_model_config *config)
         c.decoder_num_layers = 0;
         c.share_embeddings_and_output_weights = c.scale_decoder_outputs = false;
     }
+    c.qk_layernorm_whole &= c.qk_layernorm;
+    if (c.embedding_multiplier == 1)
+        c.embedding_multiplier = 0;
     if (!t5)
         c.encoder_num_layers = c.decoder_num_layers = 0;
     else

@@ -178,23 +178,46 @@ dt_tensor *dt_stack_embed(const dt_stack *s, dt_tensor *tokens)
     return dt_point(s->g, x, "%sembedding", s->point); /* [T, H] */
 }
 
-/* x + f(norm x), or norm(x + f(x)) */
-static dt_tensor *add_branch(dt_layer *l, dt_tensor *x, dt_tensor *(*branch)(dt_layer *, dt_tensor *),
-                             dt_norm_place before, dt_norm_place after)
+/* One of a layer's branches, and the places of norms around it. */
+typedef struct branch {
+    dt_tensor *(*run)(dt_layer *layer, dt_tensor *x);
+    dt_norm_place before, after, sum;
+} branch;
+
+/* x + f(norm x), x + norm(f(x)), x + norm(f(norm x)) or norm(x + f(x)) */
+static dt_tensor *add_branch(dt_layer *l, dt_tensor *x, branch f)
 {
     const dt_layer_spec *spec = l->stack->spec;
-    if (l->stack->config->norm_placement == DT_NORM_AFTER)
-        return spec->norm(l, spec->residual(l, x, branch(l, x)), after);
-    return spec->residual(l, x, branch(l, spec->norm(l, x, before)));
+    dt_norm_placement at = l->stack->config->norm_placement;
+    dt_tensor *y = at == DT_NORM_BEFORE || at == DT_NORM_BOTH ? spec->norm(l, x, f.before) : x;
+    y = f.run(l, y);
+    if (at == DT_NORM_BRANCH || at == DT_NORM_BOTH)
+        y = spec->norm(l, y, f.after);
+    y = spec->residual(l, x, y);
+    return at == DT_NORM_AFTER ? spec->norm(l, y, f.sum) : y;
+}
+
+/* x + attention(norm x) + mlp(norm x); the norms are two, or one for both */
+static dt_tensor *add_parallel(dt_layer *l, dt_tensor *x)
+{
+    const dt_layer_spec *spec = l->stack->spec;
+    dt_tensor *read = spec->norm(l, x, DT_NORM_INPUT);
+    dt_tensor *attention = spec->self_attention(l, read);
+    if (!l->stack->config->parallel_shared_norm)
+        read = spec->norm(l, x, DT_NORM_PRE_MLP);
+    return spec->residual(l, spec->residual(l, x, attention), spec->mlp(l, read));
 }
 
 static dt_tensor *layer_build(dt_layer *l, dt_tensor *x)
 {
     const dt_layer_spec *spec = l->stack->spec;
-    x = add_branch(l, x, spec->self_attention, DT_NORM_INPUT, DT_NORM_SELF_SUM);
+    if (l->stack->config->parallel_residual)
+        return add_parallel(l, x);
+    x = add_branch(l, x, (branch){spec->self_attention, DT_NORM_INPUT, DT_NORM_POST_SELF, DT_NORM_SELF_SUM});
     if (l->stack->cross)
-        x = add_branch(l, x, spec->cross_attention, DT_NORM_PRE_CROSS, DT_NORM_CROSS_SUM);
-    return add_branch(l, x, spec->mlp, DT_NORM_PRE_MLP, DT_NORM_MLP_SUM);
+        x = add_branch(
+            l, x, (branch){spec->cross_attention, DT_NORM_PRE_CROSS, DT_NORM_POST_CROSS, DT_NORM_CROSS_SUM});
+    return add_branch(l, x, (branch){spec->mlp, DT_NORM_PRE_MLP, DT_NORM_POST_MLP, DT_NORM_MLP_SUM});
 }
 
 static name_text layer_prefix(const dt_stack *s, int64_t number)
@@ -212,7 +235,7 @@ dt_tensor *dt_stack_build(const dt_stack *s, dt_tensor *x)
         dt_layer layer = {.stack = s, .prefix = prefix.text, .number = (int)i};
         x = dt_point(s->g, layer_build(&layer, x), "%slayer.%d", s->point, layer.number);
     }
-    if (s->config->norm_placement == DT_NORM_BEFORE) /* norms of sums end every layer already */
+    if (s->config->norm_placement != DT_NORM_AFTER) /* norms of sums end every layer already */
         x = norm(s->g, s->config, s->name, "final_layernorm.", x, s->config->hidden_size);
     return dt_point(s->g, x, "%shidden", s->point); /* [T, H] */
 }

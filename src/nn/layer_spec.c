@@ -20,6 +20,9 @@ static dt_tensor *layer_norm(dt_layer *l, dt_tensor *x, dt_norm_place place)
         [DT_NORM_INPUT] = "self_attention.linear_qkv.layer_norm_",
         [DT_NORM_PRE_CROSS] = "pre_cross_attn_layernorm.",
         [DT_NORM_PRE_MLP] = "mlp.linear_fc1.layer_norm_",
+        [DT_NORM_POST_SELF] = "self_attention.linear_proj.post_layernorm.",
+        [DT_NORM_POST_CROSS] = "cross_attention.linear_proj.post_layernorm.",
+        [DT_NORM_POST_MLP] = "mlp.linear_fc2.post_layernorm.",
         [DT_NORM_SELF_SUM] = "x_self_attn_sum_layernorm.",
         [DT_NORM_CROSS_SUM] = "x_cross_attn_sum_layernorm.",
         [DT_NORM_MLP_SUM] = "x_mlp_sum_layernorm.",
@@ -27,6 +30,15 @@ static dt_tensor *layer_norm(dt_layer *l, dt_tensor *x, dt_norm_place place)
     bool apart = place == DT_NORM_PRE_MLP && has_experts(l); /* the router and every expert read it */
     return dt_layer_norm_of(l, x, apart ? "pre_mlp_layernorm." : stem[place],
                             dt_layer_config(l)->hidden_size);
+}
+
+/* q or k [T, heads·D], normed head by head, or whole, where the model does. */
+static dt_tensor *norm_heads(dt_layer *l, dt_tensor *x, const char *stem, int64_t heads)
+{
+    const dt_model_config *c = dt_layer_config(l);
+    if (!c->qk_layernorm)
+        return x;
+    return dt_layer_norm_of(l, x, stem, c->qk_layernorm_whole ? heads * c->kv_channels : c->kv_channels);
 }
 
 static dt_tensor *self_attention(dt_layer *l, dt_tensor *x)
@@ -37,8 +49,8 @@ static dt_tensor *self_attention(dt_layer *l, dt_tensor *x)
                                      c->add_bias_linear || c->add_qkv_bias);
     dt_tensor *part[3]; /* [T, A·D], [T, K·D], [T, K·D] */
     dt_split_groups(dt_layer_graph(l), qkv, K, 3, (int64_t[]){A / K * D, D, D}, part);
-    dt_tensor *q = dt_layer_rotate(l, part[0], A);
-    dt_tensor *k = dt_layer_rotate(l, part[1], K);
+    dt_tensor *q = dt_layer_rotate(l, norm_heads(l, part[0], "self_attention.q_layernorm.", A), A);
+    dt_tensor *k = dt_layer_rotate(l, norm_heads(l, part[1], "self_attention.k_layernorm.", K), K);
     dt_tensor *context = dt_layer_self_core(l, q, k, part[2]); /* [T, A·D] */
     return dt_layer_linear(l, context, "self_attention.linear_proj", A * D, H, DT_SPLIT_ROW,
                            c->add_bias_linear || c->attention_output_bias);

@@ -85,14 +85,20 @@ static void norm_row(const norm_call *c, const float *x, int64_t n, float *y)
     }
 }
 
+/* A row of several norms is that many rows. */
+static INLINE int64_t norms_of(const dt_op *op)
+{
+    return op->attr.norm.groups > 1 ? op->attr.norm.groups : 1;
+}
+
 static void norm(const dt_kernel_call *call, bool rms, int thread, int threads)
 {
     const dt_data *x = &call->input[0];
     norm_call c = {.rms = rms, .weight = call->input[1].data, .bias = call->input[2].data};
     c.eps = call->op->attr.norm.eps;
     c.add = call->op->attr.norm.zero_centered ? 1.0f : 0.0f;
-    int64_t n = x->dim[1], begin, end;
-    dt_share(x->dim[0], 1, thread, threads, &begin, &end);
+    int64_t groups = norms_of(call->op), n = x->dim[1] / groups, begin, end;
+    dt_share(x->dim[0] * groups, 1, thread, threads, &begin, &end);
     for (int64_t t = begin; t < end; t++)
         norm_row(&c, (const float *)x->data + t * n, n, (float *)call->output[0].data + t * n);
 }
@@ -136,8 +142,8 @@ static void norm_dx(const dt_kernel_call *call, bool rms, int thread, int thread
     const dt_data *x = &call->input[0];
     norm_call c = {.rms = rms, .weight = call->input[1].data, .eps = call->op->attr.norm.eps};
     c.add = call->op->attr.norm.zero_centered ? 1.0f : 0.0f;
-    int64_t n = x->dim[1], begin, end;
-    dt_share(x->dim[0], 1, thread, threads, &begin, &end);
+    int64_t groups = norms_of(call->op), n = x->dim[1] / groups, begin, end;
+    dt_share(x->dim[0] * groups, 1, thread, threads, &begin, &end);
     for (int64_t t = begin; t < end; t++)
         norm_dx_row(&c, (const float *)x->data + t * n, (const float *)call->input[2].data + t * n, n,
                     (float *)call->output[0].data + t * n);
@@ -158,7 +164,7 @@ static void norm_dw(const dt_kernel_call *call, bool rms, int thread, int thread
 {
     const dt_data *x = &call->input[0];
     norm_stats *stats = call->scratch;
-    int64_t rows = x->dim[0], n = x->dim[1], begin, end;
+    int64_t groups = norms_of(call->op), rows = x->dim[0] * groups, n = x->dim[1] / groups, begin, end;
     dt_share(rows, 1, thread, threads, &begin, &end);
     for (int64_t t = begin; t < end; t++)
         stats[t] = norm_stats_of(rms, call->op->attr.norm.eps, (const float *)x->data + t * n, n);
@@ -189,7 +195,7 @@ static void layer_norm_dw(const dt_kernel_call *call, int thread, int threads)
 static size_t norm_dw_room(const dt_op *op, int threads)
 {
     (void)threads;
-    return (size_t)dt_dim_count(op->input[0]->dim[0], NULL) * sizeof(norm_stats);
+    return (size_t)(dt_dim_count(op->input[0]->dim[0], NULL) * norms_of(op)) * sizeof(norm_stats);
 }
 
 #endif

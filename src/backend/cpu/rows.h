@@ -338,13 +338,14 @@ static void put_rows(const dt_kernel_call *call, int thread, int threads)
 static void column_sum(const dt_kernel_call *call, int thread, int threads)
 {
     const dt_data *dy = &call->input[0];
-    int64_t begin, end;
-    dt_share(dy->dim[1], 16, thread, threads, &begin, &end);
+    int64_t groups = call->op->attr.sum.groups > 1 ? call->op->attr.sum.groups : 1;
+    int64_t cols = dy->dim[1] / groups, begin, end;
+    dt_share(cols, 16, thread, threads, &begin, &end);
     for (int64_t i = begin; i < end; i += 16) {
         int64_t n = end - i < 16 ? end - i : 16;
         vf sum = v_set(0.0f);
-        for (int64_t t = 0; t < dy->dim[0]; t++)
-            sum = v_add(sum, v_load_n(row_of(dy, t) + i, n));
+        for (int64_t t = 0; t < dy->dim[0] * groups; t++)
+            sum = v_add(sum, v_load_n((const float *)dy->data + t * cols + i, n));
         v_store_n((float *)call->output[0].data + i, sum, n);
     }
 }

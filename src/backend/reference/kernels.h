@@ -23,9 +23,10 @@ size_t dt_reference_attention_grad_scratch(const dt_op *op, int threads);
 
 /* ---- operands (operands.c) ---- */
 
-int64_t dt_reference_rows(const dt_data *data);  /* dim 0 */
-int64_t dt_reference_cols(const dt_data *data);  /* the product of the others */
-int64_t dt_reference_count(const dt_data *data); /* of elements */
+int64_t dt_reference_rows(const dt_data *data);             /* dim 0 */
+int64_t dt_reference_cols(const dt_data *data);             /* the product of the others */
+int64_t dt_reference_count(const dt_data *data);            /* of elements */
+int64_t dt_reference_norm_cols(const dt_kernel_call *call); /* columns of one norm: a row may hold several */
 
 /* Elements [first, first + n) of dense data of any float type, exactly. q8_0: multiples of its block. */
 void dt_reference_widen(const dt_data *data, int64_t first, int64_t n, double *out);

@@ -135,12 +135,13 @@ void dt_reference_linear_dw(const dt_kernel_call *call, int thread, int threads)
 void dt_reference_column_sum(const dt_kernel_call *call, int thread, int threads)
 {
     const dt_data *dy = &call->input[0];
-    int64_t begin, end;
-    dt_share(dt_reference_cols(dy), 1, thread, threads, &begin, &end);
+    int64_t groups = call->op->attr.sum.groups > 1 ? call->op->attr.sum.groups : 1;
+    int64_t cols = dt_reference_cols(dy) / groups, begin, end;
+    dt_share(cols, 1, thread, threads, &begin, &end);
     for (int64_t n = begin; n < end; n++) {
         double sum = 0;
-        for (int64_t t = 0; t < dt_reference_rows(dy); t++)
-            sum += dt_f32_row(dy, t)[n];
+        for (int64_t t = 0; t < dt_reference_rows(dy) * groups; t++)
+            sum += ((const float *)dy->data)[t * cols + n];
         ((float *)call->output[0].data)[n] = (float)sum;
     }
 }

@@ -17,6 +17,12 @@ int64_t dt_reference_cols(const dt_data *data)
     return cols;
 }
 
+int64_t dt_reference_norm_cols(const dt_kernel_call *call)
+{
+    int64_t groups = call->op->attr.norm.groups;
+    return dt_reference_cols(&call->input[0]) / (groups > 1 ? groups : 1);
+}
+
 int64_t dt_reference_count(const dt_data *data)
 {
     return dt_reference_rows(data) * dt_reference_cols(data);

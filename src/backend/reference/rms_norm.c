@@ -27,12 +27,11 @@ void dt_reference_rms_norm_row(const float *x, const float *w, int64_t n, double
 void dt_reference_rms_norm(const dt_kernel_call *call, int thread, int threads)
 {
     const dt_data *x = &call->input[0];
-    int64_t begin, end;
-    dt_share(dt_reference_rows(x), 1, thread, threads, &begin, &end);
+    int64_t n = dt_reference_norm_cols(call), begin, end;
+    dt_share(dt_reference_count(x) / n, 1, thread, threads, &begin, &end);
     for (int64_t t = begin; t < end; t++)
-        dt_reference_rms_norm_row(dt_f32_row(x, t), call->input[1].data, dt_reference_cols(x),
-                                  call->op->attr.norm.eps, call->op->attr.norm.zero_centered,
-                                  dt_f32_row(&call->output[0], t));
+        dt_reference_rms_norm_row((float *)x->data + t * n, call->input[1].data, n, call->op->attr.norm.eps,
+                                  call->op->attr.norm.zero_centered, (float *)call->output[0].data + t * n);
 }
 
 static void dx_row(const float *x, const float *w, const float *dy, int64_t n, double eps, double add,
@@ -49,18 +48,18 @@ static void dx_row(const float *x, const float *w, const float *dy, int64_t n, d
 void dt_reference_rms_norm_dx(const dt_kernel_call *call, int thread, int threads)
 {
     const dt_data *x = &call->input[0], *dy = &call->input[2];
-    int64_t begin, end;
-    dt_share(dt_reference_rows(x), 1, thread, threads, &begin, &end);
+    int64_t n = dt_reference_norm_cols(call), begin, end;
+    dt_share(dt_reference_count(x) / n, 1, thread, threads, &begin, &end);
     for (int64_t t = begin; t < end; t++)
-        dx_row(dt_f32_row(x, t), call->input[1].data, dt_f32_row(dy, t), dt_reference_cols(x),
+        dx_row((float *)x->data + t * n, call->input[1].data, (float *)dy->data + t * n, n,
                call->op->attr.norm.eps, call->op->attr.norm.zero_centered ? 1.0 : 0.0,
-               dt_f32_row(&call->output[0], t));
+               (float *)call->output[0].data + t * n);
 }
 
 void dt_reference_rms_norm_dw(const dt_kernel_call *call, int thread, int threads)
 {
     const dt_data *x = &call->input[0], *dy = &call->input[1];
-    int64_t n = dt_reference_cols(x), rows = dt_reference_rows(x);
+    int64_t n = dt_reference_norm_cols(call), rows = dt_reference_count(x) / n;
     double *sum = (double *)call->scratch;
     (void)threads;
     if (thread != 0) /* one pass over the rows yields every column; the columns share each row's root */
@@ -68,7 +67,7 @@ void dt_reference_rms_norm_dw(const dt_kernel_call *call, int thread, int thread
     for (int64_t i = 0; i < n; i++)
         sum[i] = 0;
     for (int64_t t = 0; t < rows; t++) {
-        const float *row = dt_f32_row(x, t), *grad = dt_f32_row(dy, t);
+        const float *row = (float *)x->data + t * n, *grad = (float *)dy->data + t * n;
         double r = inverse_rms(row, n, call->op->attr.norm.eps);
         for (int64_t i = 0; i < n; i++)
             sum[i] += (double)grad[i] * (double)row[i] * r;

@@ -185,9 +185,23 @@ static int write_key(const dt_hf_key *k, const dt_model_config *c, json_t *json)
                                json_string(dt_hf_activation_name(*(const dt_activation *)field)));
 }
 
-dt_status dt_hf_write_config(const dt_hf_family *family, const dt_model_config *c, json_t *json,
+/* A bias that every linear has is said by either word; classes ask for the one or the other. */
+static dt_model_config with_both_words(const dt_model_config *config)
+{
+    dt_model_config c = *config;
+    if (strcmp(c.model_type, "gpt") != 0)
+        return c;
+    c.add_bias_linear |= c.add_qkv_bias && c.attention_output_bias && c.mlp_bias;
+    c.add_qkv_bias |= c.add_bias_linear;
+    c.attention_output_bias |= c.add_bias_linear;
+    c.mlp_bias |= c.add_bias_linear;
+    return c;
+}
+
+dt_status dt_hf_write_config(const dt_hf_family *family, const dt_model_config *config, json_t *json,
                              dt_error *err)
 {
+    dt_model_config spelled = with_both_words(config), *c = &spelled;
     int failed = json_object_set_new(json, "model_type", json_string(family->model_type));
     failed |= json_object_set_new(json, "architectures", json_pack("[s]", family->architecture));
     failed |= json_object_set_new(json, "tie_word_embeddings",

@@ -79,7 +79,14 @@ dt_status dt_hf_obstacle(const dt_hf_family *family, const dt_model_config *conf
 dt_status dt_hf_read_activation(const char *key, const char *name, dt_activation *out, dt_error *err);
 const char *dt_hf_activation_name(dt_activation activation); /* NULL: transformers has none */
 dt_status dt_hf_read_rope(dt_model_config *config, const json_t *json, dt_error *err);
+dt_status dt_hf_read_partial_rope(dt_model_config *config, const json_t *json,
+                                  dt_error *err); /* where a class may rotate a part of each head */
 dt_status dt_hf_write_rope(const dt_model_config *config, json_t *json, dt_error *err);
+
+/* A switch that must not be on. */
+dt_status dt_hf_refuse_true(const json_t *json, const char *key, dt_error *err);
+/* Where a key is null its field gets `value`, whatever the class's default for an absent one. */
+void dt_hf_null_means(const json_t *json, const char *key, int64_t *field, int64_t value);
 
 /* Llama's class defaults, which its many relatives start from. */
 void dt_hf_llama_defaults(dt_model_config *config);

@@ -28,21 +28,12 @@ static void defaults(dt_model_config *c)
     c->eos_token_ids[0] = 50256;
 }
 
-static dt_status refuse_true(const json_t *json, const char *key, dt_error *err)
-{
-    bool value = false;
-    DT_PASS(dt_json_bool(json, key, &value, err));
-    return value ? dt_fail(err, DT_UNSUPPORTED,
-                           "config.json: \"%s\" is true, which drivetrain does not compute", key)
-                 : DT_OK;
-}
-
 static dt_status read(dt_model_config *c, const json_t *json, const dt_hf_evidence *evidence, dt_error *err)
 {
     bool scaled = true;
     (void)evidence;
-    DT_PASS(refuse_true(json, "add_cross_attention", err));
-    DT_PASS(refuse_true(json, "scale_attn_by_inverse_layer_idx", err));
+    DT_PASS(dt_hf_refuse_true(json, "add_cross_attention", err));
+    DT_PASS(dt_hf_refuse_true(json, "scale_attn_by_inverse_layer_idx", err));
     DT_PASS(dt_json_bool(json, "scale_attn_weights", &scaled, err));
     c->softmax_scale = scaled ? 0 : 1;
     return DT_OK;

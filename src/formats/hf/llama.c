@@ -40,12 +40,4 @@ static dt_status read(dt_model_config *c, const json_t *json, const dt_hf_eviden
     return dt_hf_read_rope(c, json, err);
 }
 
-static dt_status write(const dt_model_config *c, json_t *json, dt_error *err)
-{
-    bool qkv = c->add_bias_linear || c->add_qkv_bias;
-    int failed = json_object_set_new(json, "attention_bias", json_boolean(qkv));
-    failed |= json_object_set_new(json, "mlp_bias", json_boolean(c->add_bias_linear || c->mlp_bias));
-    return failed ? dt_fail_memory(err, 256, "config.json") : dt_hf_write_rope(c, json, err);
-}
-
-DT_HF_FAMILY(llama, "LlamaForCausalLM", dt_hf_llama_defaults, read, write)
+DT_HF_FAMILY(llama, "LlamaForCausalLM", dt_hf_llama_defaults, read, dt_hf_write_rope)

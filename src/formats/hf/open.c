@@ -109,8 +109,10 @@ static dt_status gather_evidence(const dt_checkpoint *c, const dt_name_table *na
     int count;
     const dt_name_row *embedding =
         dt_names_row(names, "embedding.word_embeddings.weight", false, numbers, &count);
+    const dt_name_row *output = dt_names_row(names, "output_layer.weight", false, numbers, &count);
     const dt_stored_tensor *table = dt_open_find(c, names, "", embedding->external[0]);
-    const dt_stored_tensor *head = dt_stored_set_find(c->set, "lm_head.weight");
+    const dt_stored_tensor *head =
+        dt_stored_set_find(c->set, output ? output->external[0] : "lm_head.weight");
     bool same = true;
     if (head && table && head != table)
         DT_PASS(dt_stored_same(head, table, &same, err));

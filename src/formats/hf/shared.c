@@ -1,5 +1,5 @@
 /*
- * shared.c - what several Hugging Face families write alike: activation names and rotary settings.
+ * shared.c - what several Hugging Face families write alike: activation names, rotary settings, switches.
  */
 #include "base/json.h"
 #include "base/text.h"
@@ -103,7 +103,7 @@ static dt_status refuse_partial_rotation(const dt_model_config *c, dt_error *err
  * v5 has rope_parameters with everything inside; v4 rope_theta beside rope_scaling, whose oldest spelling says
  * "type". What is inside wins; of both, rope_scaling, unless it is empty: transformers of either version reads that.
  */
-dt_status dt_hf_read_rope(dt_model_config *c, const json_t *json, dt_error *err)
+dt_status dt_hf_read_partial_rope(dt_model_config *c, const json_t *json, dt_error *err)
 {
     const json_t *inside = dt_json_get(json, "rope_scaling");
     const char *type = NULL;
@@ -112,7 +112,7 @@ dt_status dt_hf_read_rope(dt_model_config *c, const json_t *json, dt_error *err)
     DT_PASS(dt_json_real(json, "rope_theta", &c->rotary_base, err));
     DT_PASS(dt_json_real(json, "partial_rotary_factor", &c->rotary_percent, err));
     if (!inside)
-        return refuse_partial_rotation(c, err);
+        return DT_OK;
     if (!json_is_object(inside))
         return dt_fail(err, DT_FORMAT, "config.json: \"rope_parameters\" or \"rope_scaling\" is no object");
     DT_PASS(dt_json_string(inside, "type", &type, err));
@@ -121,7 +121,6 @@ dt_status dt_hf_read_rope(dt_model_config *c, const json_t *json, dt_error *err)
         DT_PASS(read_rope_type(type, &c->rope_scaling_type, err));
     DT_PASS(dt_json_real(inside, "rope_theta", &c->rotary_base, err));
     DT_PASS(dt_json_real(inside, "partial_rotary_factor", &c->rotary_percent, err));
-    DT_PASS(refuse_partial_rotation(c, err));
     if (c->rope_scaling_type == DT_ROPE_PLAIN)
         return DT_OK;
     if (!dt_json_get(inside, "factor"))
@@ -133,6 +132,12 @@ dt_status dt_hf_read_rope(dt_model_config *c, const json_t *json, dt_error *err)
     DT_PASS(dt_json_real(inside, "low_freq_factor", &c->rope_low_freq_factor, err));
     DT_PASS(dt_json_real(inside, "high_freq_factor", &c->rope_high_freq_factor, err));
     return dt_json_int(inside, "original_max_position_embeddings", &c->rope_original_max_position, err);
+}
+
+dt_status dt_hf_read_rope(dt_model_config *c, const json_t *json, dt_error *err)
+{
+    DT_PASS(dt_hf_read_partial_rope(c, json, err));
+    return refuse_partial_rotation(c, err);
 }
 
 dt_status dt_hf_write_rope(const dt_model_config *c, json_t *json, dt_error *err)
@@ -149,4 +154,19 @@ dt_status dt_hf_write_rope(const dt_model_config *c, json_t *json, dt_error *err
         json_object_set_new(json, "rope_scaling", scaling))
         return dt_fail_memory(err, 64, "config.json");
     return DT_OK;
+}
+
+dt_status dt_hf_refuse_true(const json_t *json, const char *key, dt_error *err)
+{
+    bool value = false;
+    DT_PASS(dt_json_bool(json, key, &value, err));
+    return value ? dt_fail(err, DT_UNSUPPORTED,
+                           "config.json: \"%s\" is true, which drivetrain does not compute", key)
+                 : DT_OK;
+}
+
+void dt_hf_null_means(const json_t *json, const char *key, int64_t *field, int64_t value)
+{
+    if (json_is_null(json_object_get(json, key)))
+        *field = value;
 }

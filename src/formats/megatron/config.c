@@ -111,7 +111,6 @@ static const char *const refused_switches[] = {
     "apply_residual_connection_post_layernorm",
     "rotary_percent_per_layer",
     "use_kitchen",
-    "qk_layernorm",
     "heterogeneous_block_specs",
     "is_hybrid_model",
 };

@@ -1,0 +1,34 @@
+/*
+ * qwen2.c (hf) - config.json of Qwen2: a Llama whose q, k and v have biases.
+ */
+#include "base/json.h"
+#include "formats/hf/family.h"
+
+#define NAMES "formats/hf/names_llama.def"
+#include "formats/hf/expand_names.h"
+
+static const dt_hf_key keys[] = {
+#include "formats/hf/keys_qwen2.def"
+};
+
+static void defaults(dt_model_config *c)
+{
+    dt_hf_llama_defaults(c);
+    c->vocab_size = 151936;
+    c->ffn_hidden_size = 22016;
+    c->num_query_groups = 32;
+    c->max_sequence_length = 32768;
+    c->add_qkv_bias = true;
+    c->bos_token_id = -1;
+    c->eos_count = 0;
+}
+
+static dt_status read(dt_model_config *c, const json_t *json, const dt_hf_evidence *evidence, dt_error *err)
+{
+    (void)evidence;
+    dt_hf_null_means(json, "num_key_value_heads", &c->num_query_groups, -1);
+    DT_PASS(dt_hf_refuse_true(json, "use_sliding_window", err));
+    return dt_hf_read_rope(c, json, err);
+}
+
+DT_HF_FAMILY(qwen2, "Qwen2ForCausalLM", defaults, read, dt_hf_write_rope)
