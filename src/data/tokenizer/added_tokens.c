@@ -5,7 +5,7 @@
  * one (where they are looked for in their own normalized form). At each place the longest token wins; what a
  * rejected match covered is not searched again.
  */
-#include "data/tokenizer/parts.h"
+#include "data/tokenizer/bpe.h"
 
 #include <string.h>
 
@@ -87,7 +87,7 @@ dt_status dt_added_finish(dt_tokenizer *t, dt_error *err)
     dt_text_free(&work.normal[0]);
     dt_text_free(&work.normal[1]);
     dt_regex_space_free(&work.regex);
-    return status;
+    return status != DT_OK ? status : dt_bpe_finish(t, err);
 }
 
 /* ---- searching ---------------------------------------------------------------------------------------------- */

@@ -140,6 +140,14 @@ static void add_letters(word *w, const char *text, size_t bytes)
     flush_unknown(w);
 }
 
+/* Bytes as they are, each a token. */
+static void add_bytes(word *w, const char *text, size_t bytes)
+{
+    const dt_bpe *bpe = w->model->bpe;
+    for (size_t at = 0; at < bytes; at++)
+        add_symbol(w, bpe->byte_symbol[at + 1 == bytes][(unsigned char)text[at]], (uint32_t)at, 1);
+}
+
 static dt_status encode_word(const dt_model_part *model, dt_work *work, const char *text, size_t bytes)
 {
     const dt_bpe *bpe = model->bpe;
@@ -152,7 +160,11 @@ static dt_status encode_word(const dt_model_part *model, dt_work *work, const ch
     w.symbol = most > INT32_MAX / 4 ? NULL : dt_block_need(work, &work->symbols, most * sizeof *w.symbol);
     if (w.symbol == NULL)
         return dt_work_no_memory(work);
-    add_letters(&w, text, bytes);
+    work->steps += bytes;
+    if (bpe->byte_level)
+        add_bytes(&w, text, bytes);
+    else
+        add_letters(&w, text, bytes);
     if (work->word.failed)
         return dt_work_no_memory(work);
     if (w.count == 0)
@@ -164,9 +176,12 @@ static dt_status encode_word(const dt_model_part *model, dt_work *work, const ch
     return DT_OK;
 }
 
-/* A word, from the table of words seen before or merged anew. */
+/* A word, from the table of words that are tokens, or that of words seen before, or merged anew. */
 static dt_status encode_cached(const dt_model_part *model, dt_work *work, const char *text, size_t bytes)
 {
+    const dt_word *whole = dt_words_find(&model->bpe->words, text, bytes);
+    if (whole != NULL)
+        return dt_emit_id(work, whole->id);
     cached *slot = cache_slot(work, text, bytes);
     if (slot != NULL && slot->bytes == bytes && memcmp(slot->text, text, bytes) == 0) {
         if (!dt_put(&work->ids, (const char *)slot->id, slot->ids * sizeof(int32_t)))
@@ -180,14 +195,34 @@ static dt_status encode_cached(const dt_model_part *model, dt_work *work, const 
     return DT_OK;
 }
 
+/* The token that is the whole piece; -1 when there is none. Short ones stand in the table of words. */
+static int32_t find_whole(const dt_model_part *model, dt_work *work, const char *text, size_t bytes)
+{
+    const dt_bpe *bpe = model->bpe;
+    const dt_word *whole = dt_words_find(&bpe->words, text, bytes);
+    if (whole != NULL)
+        return whole->id;
+    if (!bpe->byte_level)
+        return dt_vocab_find(&work->tokenizer->vocab, text, bytes);
+    if (bytes <= DT_WORD_BYTES || bytes > bpe->longest_token)
+        return -1;
+    dt_text *spelled = &work->word;
+    dt_text_clear(spelled);
+    for (size_t i = 0; i < bytes; i++) {
+        char letter[4];
+        dt_put(spelled, letter, dt_utf8_encode(dt_byte_to_code((unsigned char)text[i]), letter));
+    }
+    return spelled->failed ? -1 : dt_vocab_find(&work->tokenizer->vocab, spelled->data, spelled->bytes);
+}
+
 static dt_status encode(const dt_model_part *model, dt_work *work, const char *text, size_t bytes)
 {
     if (model->bpe->ignore_merges) {
-        int32_t id = dt_vocab_find(&work->tokenizer->vocab, text, bytes);
+        int32_t id = find_whole(model, work, text, bytes);
         if (id >= 0)
             return dt_emit_id(work, id);
     }
-    if (!model->bpe->breaks_at_spaces)
+    if (!model->bpe->breaks_at_spaces || model->bpe->byte_level)
         return encode_cached(model, work, text, bytes);
     for (size_t at = 0, used; at < bytes; at += used) {
         used = dt_bpe_segment(text + at, bytes - at);
@@ -284,6 +319,92 @@ void dt_bpe_install(dt_tokenizer *t, dt_bpe *bpe)
     t->model.bpe = bpe;
     t->model.kind = "bpe";
     t->model.encode = encode;
+}
+
+/* ---- what can be told only when all parts are there --------------------------------------------------------- */
+
+/* Every byte has a token, inside a word and at its end: then text need not be spelled for the model. */
+static bool fill_byte_symbols(const dt_tokenizer *t, dt_bpe *bpe)
+{
+    if (bpe->prefix_bytes > 0)
+        return false;
+    for (int byte = 0; byte < 256; byte++) {
+        char spelling[4 + 64];
+        size_t bytes = dt_utf8_encode(dt_byte_to_code((unsigned char)byte), spelling);
+        bpe->byte_symbol[0][byte] = dt_vocab_find(&t->vocab, spelling, bytes);
+        memcpy(spelling + bytes, bpe->suffix, bpe->suffix_bytes);
+        bpe->byte_symbol[1][byte] = dt_vocab_find(&t->vocab, spelling, bytes + bpe->suffix_bytes);
+        if (bpe->byte_symbol[0][byte] < 0 || bpe->byte_symbol[1][byte] < 0)
+            return false;
+    }
+    return true;
+}
+
+/* A token's text as the model will be asked for it; false when it never will. */
+static bool word_text(const dt_bpe *bpe, const dt_entry *entry, dt_text *out)
+{
+    size_t bytes = entry->bytes, used;
+    dt_text_clear(out);
+    if (bytes < bpe->suffix_bytes ||
+        memcmp(entry->text + bytes - bpe->suffix_bytes, bpe->suffix, bpe->suffix_bytes) != 0)
+        return false;
+    bytes -= bpe->suffix_bytes;
+    if (!bpe->byte_level)
+        return dt_put(out, entry->text, bytes) && bytes > 0;
+    for (size_t at = 0; at < bytes; at += used) {
+        int byte = dt_code_to_byte(dt_utf8_peek(entry->text + at, &used));
+        char one = (char)byte;
+        if (byte < 0 || !dt_put(out, &one, 1))
+            return false;
+    }
+    return bytes > 0;
+}
+
+static dt_status add_word(const dt_tokenizer *t, dt_bpe *bpe, dt_work *work, const dt_entry *entry,
+                          dt_text *text)
+{
+    if (!word_text(bpe, entry, text))
+        return text->failed ? dt_work_no_memory(work) : DT_OK;
+    if (text->bytes > bpe->longest_token)
+        bpe->longest_token = text->bytes;
+    if (text->bytes > DT_WORD_BYTES)
+        return DT_OK;
+    if (!bpe->ignore_merges) {
+        work->ids.bytes = 0;
+        DT_PASS(encode_word(&t->model, work, text->data, text->bytes));
+        if (work->ids.bytes != sizeof entry->id || memcmp(work->ids.data, &entry->id, sizeof entry->id) != 0)
+            return DT_OK;
+    }
+    dt_words_put(&bpe->words, text->data, text->bytes, dt_vocab_find(&t->vocab, entry->text, entry->bytes),
+                 0);
+    return DT_OK;
+}
+
+dt_status dt_bpe_finish(dt_tokenizer *t, dt_error *err)
+{
+    dt_bpe *bpe = t->model.bpe == NULL || t->model.encode != encode ? NULL : (dt_bpe *)t->model.bpe;
+    if (bpe == NULL)
+        return DT_OK;
+    dt_pre *last = t->pre_count > 0 ? &t->pre[t->pre_count - 1] : NULL;
+    bpe->byte_level = last != NULL && dt_pre_is_byte_level(last) && fill_byte_symbols(t, bpe);
+    if (last != NULL)
+        last->hands_bytes = bpe->byte_level;
+    if (!bpe->byte_level && !bpe->breaks_at_spaces)
+        return DT_OK;
+    dt_words words = {0};
+    if (!dt_words_create(&words, t->arena, t->vocab.count))
+        return dt_fail_memory(err, t->vocab.count * sizeof(dt_word), "a table of words");
+    dt_work work = {.tokenizer = t, .arena = dt_arena_create(), .err = err};
+    dt_text text = {0};
+    dt_status status = work.arena == NULL ? dt_work_no_memory(&work) : DT_OK;
+    bpe->words = words;
+    for (uint32_t i = 0; i < t->vocab.count && status == DT_OK; i++)
+        status = add_word(t, bpe, &work, &t->vocab.entry[i], &text);
+    dt_text_free(&text);
+    dt_text_free(&work.ids);
+    dt_text_free(&work.word);
+    dt_arena_destroy(work.arena);
+    return status;
 }
 
 dt_status dt_bpe_read(dt_tokenizer *t, const json_t *json, dt_error *err)

@@ -9,6 +9,7 @@
 #define DT_DATA_TOKENIZER_BPE_H
 
 #include "data/tokenizer/parts.h"
+#include "data/tokenizer/words.h"
 
 typedef struct dt_pair {
     uint64_t key;  /* left symbol << 32 | right symbol */
@@ -22,13 +23,17 @@ typedef struct dt_bpe {
     const char *prefix, *suffix; /* continuing_subword_prefix, end_of_word_suffix; "" when none */
     size_t prefix_bytes, suffix_bytes;
     bool ignore_merges;
-    bool breaks_at_spaces;   /* no token has a low line behind another letter: see dt_bpe_segment */
-    bool plain_letters;      /* no prefix, no suffix: `letter` answers for most characters */
-    int32_t letter[0x800];   /* by code point: the token of that character, or -1 */
-    const dt_trie *symbols;  /* sentencepiece: user-defined symbols, which never merge */
-    const dt_vocab *letters; /* sentencepiece: a character's symbol, be it a piece or not */
-    int32_t free_symbol;     /* sentencepiece: symbols from here on are no pieces */
-    bool has_unused;         /* sentencepiece: some merges must be taken apart again */
+    bool byte_level;             /* the byte-level stage before us hands bytes on, not their characters */
+    int32_t byte_symbol[2][256]; /* byte-level: a byte's token inside a word [0] and at its end [1] */
+    size_t longest_token;        /* in bytes */
+    dt_words words;              /* words that merge into one token; bytes if byte_level, else text */
+    bool breaks_at_spaces;       /* no token has a low line behind another letter: see dt_bpe_segment */
+    bool plain_letters;          /* no prefix, no suffix: `letter` answers for most characters */
+    int32_t letter[0x800];       /* by code point: the token of that character, or -1 */
+    const dt_trie *symbols;      /* sentencepiece: user-defined symbols, which never merge */
+    const dt_vocab *letters;     /* sentencepiece: a character's symbol, be it a piece or not */
+    int32_t free_symbol;         /* sentencepiece: symbols from here on are no pieces */
+    bool has_unused;             /* sentencepiece: some merges must be taken apart again */
 } dt_bpe;
 
 /* One symbol of the text being merged, in a doubly linked list. */
@@ -45,6 +50,9 @@ typedef struct dt_symbol {
  */
 bool dt_bpe_breaks_at_spaces(const dt_vocab *vocab);
 size_t dt_bpe_segment(const char *text, size_t bytes);
+
+/* Words that merge into one token into bpe->words. Everything else of the tokenizer must be there. */
+dt_status dt_bpe_finish(dt_tokenizer *tokenizer, dt_error *err);
 
 /* `bpe`, its pairs filled, becomes the tokenizer's model; the vocabulary must be there. */
 void dt_bpe_install(dt_tokenizer *tokenizer, dt_bpe *bpe);
@@ -65,17 +73,20 @@ static inline const dt_pair *dt_bpe_pair(const dt_bpe *bpe, int32_t left, int32_
     return NULL;
 }
 
+enum { DT_BPE_FEW = 32 };
+
 /* Called for each pair that could merge, before any does. NULL: not interested. */
 typedef void (*dt_bpe_watch)(void *context, int32_t left, int32_t right, int32_t to);
 
 /*
  * Merge until no pair is left: always the lowest rank, leftmost on ties. The list begins at symbol 0.
- * Few symbols are searched plainly, many go through a heap; both give the same result. With `watch` it is always
- * the heap: the order of its calls is sentencepiece's.
+ * Three ways with one result: by search is the plain one; few symbols (at most DT_BPE_FEW) keep their pairs in a
+ * row; many go through a heap. With `watch` it is always the heap: the order of its calls is sentencepiece's.
  */
 dt_status dt_bpe_merge(const dt_bpe *bpe, dt_work *work, dt_symbol *symbol, int32_t count, dt_bpe_watch watch,
                        void *context);
-void dt_bpe_merge_by_search(const dt_bpe *bpe, dt_symbol *symbol);
+void dt_bpe_merge_by_search(const dt_bpe *bpe, dt_work *work, dt_symbol *symbol);
+void dt_bpe_merge_few(const dt_bpe *bpe, dt_work *work, dt_symbol *symbol, int32_t count);
 dt_status dt_bpe_merge_by_heap(const dt_bpe *bpe, dt_work *work, dt_symbol *symbol, int32_t count,
                                dt_bpe_watch watch, void *context);
 

@@ -1,15 +1,14 @@
 /*
- * bpe_merge.c - the merge loop of byte pair encoding, twice: plainly, and with a heap.
+ * bpe_merge.c - the merge loop of byte pair encoding, three times: plainly, for few symbols, and with a heap.
  *
- * The plain loop looks at every pair for each merge, which is quadratic and the fastest there is for a word of
- * normal length. The heap takes n log n, so that a word of a megabyte is no attack. Leaves making symbols and
- * reading them off to bpe.c and sentencepiece.c.
+ * The plain loop looks up every pair for each merge. For few symbols the pairs' ranks stand in a row, and a merge
+ * looks up two; finding the lowest is still a walk, which is the fastest there is for a word of normal length. The
+ * heap takes n log n, so that a word of a megabyte is no attack. Leaves making symbols and reading them off to
+ * bpe.c and sentencepiece.c.
  */
 #include "data/tokenizer/bpe.h"
 
 #include <string.h>
-
-enum { SEARCH_LIMIT = 24 }; /* measured: up to here the plain loop wins */
 
 bool dt_bpe_pairs_create(dt_bpe *bpe, dt_arena *arena, size_t capacity)
 {
@@ -65,12 +64,13 @@ static void join(dt_symbol *symbol, int32_t left, int32_t to)
         symbol[symbol[left].next].prev = left;
 }
 
-void dt_bpe_merge_by_search(const dt_bpe *bpe, dt_symbol *symbol)
+void dt_bpe_merge_by_search(const dt_bpe *bpe, dt_work *work, dt_symbol *symbol)
 {
     for (;;) {
         const dt_pair *best = NULL;
         int32_t where = -1;
         for (int32_t i = 0; symbol[i].next >= 0; i = symbol[i].next) {
+            work->steps++;
             const dt_pair *pair = dt_bpe_pair(bpe, symbol[i].id, symbol[symbol[i].next].id);
             if (pair != NULL && (best == NULL || pair->rank < best->rank)) {
                 best = pair;
@@ -80,6 +80,55 @@ void dt_bpe_merge_by_search(const dt_bpe *bpe, dt_symbol *symbol)
         if (best == NULL)
             return;
         join(symbol, where, best->to);
+    }
+}
+
+/* Symbols still there, and the rank of each with its right neighbour; NONE: they do not merge. */
+enum { NONE = UINT32_MAX };
+typedef struct row {
+    uint32_t rank[DT_BPE_FEW];
+    int32_t to[DT_BPE_FEW], index[DT_BPE_FEW];
+    int32_t count;
+} row;
+
+static void look_up(const dt_bpe *bpe, const dt_symbol *symbol, row *r, int32_t i)
+{
+    const dt_pair *pair =
+        i + 1 < r->count ? dt_bpe_pair(bpe, symbol[r->index[i]].id, symbol[r->index[i + 1]].id) : NULL;
+    r->rank[i] = pair != NULL ? pair->rank : NONE;
+    r->to[i] = pair != NULL ? pair->to : -1;
+}
+
+static void remove_at(row *r, int32_t i)
+{
+    r->count--;
+    for (; i < r->count; i++) {
+        r->rank[i] = r->rank[i + 1];
+        r->to[i] = r->to[i + 1];
+        r->index[i] = r->index[i + 1];
+    }
+}
+
+void dt_bpe_merge_few(const dt_bpe *bpe, dt_work *work, dt_symbol *symbol, int32_t count)
+{
+    row r = {.count = count};
+    for (int32_t i = 0; i < count; i++)
+        r.index[i] = i;
+    for (int32_t i = 0; i < count; i++)
+        look_up(bpe, symbol, &r, i);
+    for (;;) {
+        int32_t best = 0;
+        for (int32_t i = 1; i < r.count; i++)
+            if (r.rank[i] < r.rank[best])
+                best = i;
+        work->steps += (uint64_t)r.count;
+        if (r.rank[best] == NONE)
+            return;
+        join(symbol, r.index[best], r.to[best]);
+        remove_at(&r, best + 1);
+        look_up(bpe, symbol, &r, best);
+        if (best > 0)
+            look_up(bpe, symbol, &r, best - 1);
     }
 }
 
@@ -93,13 +142,17 @@ typedef struct candidate {
 typedef struct queue {
     candidate *item;
     size_t count;
+    uint64_t *steps;
 } queue;
 
 static void push(queue *q, candidate one)
 {
     size_t at = q->count++;
-    for (; at > 0 && q->item[(at - 1) / 2].order > one.order; at = (at - 1) / 2)
+    for (; at > 0 && q->item[(at - 1) / 2].order > one.order; at = (at - 1) / 2) {
         q->item[at] = q->item[(at - 1) / 2];
+        ++*q->steps;
+    }
+    ++*q->steps;
     q->item[at] = one;
 }
 
@@ -113,8 +166,10 @@ static candidate pop(queue *q)
         if (q->item[child].order >= last.order)
             break;
         q->item[at] = q->item[child];
+        ++*q->steps;
     }
     q->item[at] = last;
+    ++*q->steps;
     return top;
 }
 
@@ -137,7 +192,7 @@ dt_status dt_bpe_merge_by_heap(const dt_bpe *bpe, dt_work *work, dt_symbol *symb
                                dt_bpe_watch watch, void *context)
 {
     /* count - 1 pairs at first, and each merge takes one out and puts at most two in: never more than 2 count */
-    queue q = {dt_block_need(work, &work->heap, 2 * (size_t)count * sizeof(candidate)), 0};
+    queue q = {dt_block_need(work, &work->heap, 2 * (size_t)count * sizeof(candidate)), 0, &work->steps};
     if (q.item == NULL)
         return dt_work_no_memory(work);
     for (int32_t i = 0; i >= 0; i = symbol[i].next)
@@ -157,8 +212,8 @@ dt_status dt_bpe_merge_by_heap(const dt_bpe *bpe, dt_work *work, dt_symbol *symb
 dt_status dt_bpe_merge(const dt_bpe *bpe, dt_work *work, dt_symbol *symbol, int32_t count, dt_bpe_watch watch,
                        void *context)
 {
-    if (watch != NULL || count > SEARCH_LIMIT)
+    if (watch != NULL || count > DT_BPE_FEW)
         return dt_bpe_merge_by_heap(bpe, work, symbol, count, watch, context);
-    dt_bpe_merge_by_search(bpe, symbol);
+    dt_bpe_merge_few(bpe, work, symbol, count);
     return DT_OK;
 }

@@ -53,6 +53,7 @@ typedef struct dt_work {
     dt_text normal[2];            /* normalizers read one and write the other */
     dt_text stage[DT_PART_LIMIT]; /* one for each pre-tokenizer */
     dt_regex_space regex;
+    uint64_t steps;                /* of work, for the test that it grows no faster than the text */
     dt_block symbols, heap, nodes; /* the models' scratch */
     dt_text word;                  /* the models' scratch for a spelling */
     struct dt_word_cache *cache;   /* bpe.c's, NULL until a text is long enough to pay for it */
@@ -116,6 +117,7 @@ struct dt_pre {
     dt_behavior behavior;
     bool invert;
     bool add_prefix_space, use_regex; /* ByteLevel */
+    bool hands_bytes;                 /* … whose model knows bytes and needs no characters */
     bool individual;                  /* Digits */
     bool split;                       /* Metaspace */
     enum { DT_PREPEND_ALWAYS, DT_PREPEND_FIRST, DT_PREPEND_NEVER } prepend;
@@ -128,6 +130,8 @@ struct dt_pre {
 /* Hand a piece on to what follows stage `index` (-1: to the first). Empty pieces vanish. */
 dt_status dt_pre_next(dt_work *work, int index, dt_piece piece);
 
+bool dt_pre_is_byte_level(const dt_pre *pre);
+
 /* ---- models ------------------------------------------------------------------------------------------------- */
 
 typedef struct dt_model_part dt_model_part;
@@ -138,7 +142,7 @@ struct dt_model_part {
     int32_t unk; /* -1: none */
     bool byte_fallback, fuse_unk;
     int32_t byte_id[256]; /* "<0x00>" …, -1 where missing */
-    const struct dt_bpe *bpe;
+    struct dt_bpe *bpe;
     const struct dt_unigram *unigram;
     const struct dt_wordpiece *wordpiece;
 };

@@ -5,6 +5,7 @@
  * it and nothing is kept but one scratch text a stage. Leaves ids to the models.
  */
 #include "data/tokenizer/parts.h"
+#include "data/tokenizer/patterns.h"
 
 #include <string.h>
 
@@ -207,6 +208,8 @@ static dt_status run_fixed_length(const dt_pre *pre, dt_work *work, dt_piece pie
 /* Spell each byte of a piece as its printable character and hand it on. */
 static dt_status spell_bytes(const dt_pre *pre, dt_work *work, const char *text, size_t bytes, size_t zero)
 {
+    if (pre->hands_bytes)
+        return dt_pre_next(work, pre->index, (dt_piece){text, bytes, zero});
     dt_text *out = &work->stage[pre->index];
     dt_text_clear(out);
     size_t spelled_zero = 0;
@@ -251,6 +254,11 @@ static dt_status run_byte_level(const dt_pre *pre, dt_work *work, dt_piece piece
     }
     dt_text_free(&spaced);
     return status;
+}
+
+bool dt_pre_is_byte_level(const dt_pre *pre)
+{
+    return pre->run == run_byte_level;
 }
 
 static dt_status run_metaspace(const dt_pre *pre, dt_work *work, dt_piece piece)
@@ -345,8 +353,7 @@ static dt_status read_split(dt_tokenizer *t, dt_pre *pre, const json_t *json, dt
 
 static dt_status read_byte_level(dt_tokenizer *t, dt_pre *pre, const json_t *json, dt_error *err)
 {
-    static const char pattern[] =
-        "'s|'t|'re|'ve|'m|'ll|'d| ?\\p{L}+| ?\\p{N}+| ?[^\\s\\p{L}\\p{N}]+|\\s+(?!\\S)|\\s+";
+    static const char pattern[] = DT_PATTERN_GPT2;
     pre->add_prefix_space = pre->use_regex = true;
     DT_PASS(dt_json_bool(json, "add_prefix_space", &pre->add_prefix_space, err));
     DT_PASS(dt_json_bool(json, "use_regex", &pre->use_regex, err));

@@ -21,7 +21,13 @@
 #define PCRE2_CODE_UNIT_WIDTH 8
 #include <pcre2.h>
 #include <stdio.h>
+#include <stdlib.h>
 #include <string.h>
+
+struct dt_regex {
+    pcre2_code *code;
+    const dt_scan *scan; /* the same by hand, or NULL */
+};
 
 #define SPACE_CLASS "\\p{Z}\\x09-\\x0d\\x{85}"
 #define WORD_CLASS                                                                                           \
@@ -360,13 +366,23 @@ dt_status dt_regex_create(dt_regex **out, const char *pattern, size_t bytes, dt_
     dt_text_free(&t.out);
     if (status != DT_OK)
         dt_error_while(err, "while compiling the regex %.*s", (int)(bytes < 200 ? bytes : 200), pattern);
-    *out = (dt_regex *)code;
-    return status;
+    if (status != DT_OK)
+        return status;
+    *out = malloc(sizeof **out);
+    if (*out == NULL) {
+        pcre2_code_free(code);
+        return dt_fail_memory(err, sizeof **out, "a regex");
+    }
+    **out = (dt_regex){code, dt_scan_find(pattern, bytes)};
+    return DT_OK;
 }
 
 void dt_regex_destroy(dt_regex *regex)
 {
-    pcre2_code_free((pcre2_code *)regex);
+    if (regex == NULL)
+        return;
+    pcre2_code_free(regex->code);
+    free(regex);
 }
 
 static bool space_ready(dt_regex_space *space)
@@ -396,7 +412,7 @@ dt_status dt_regex_find(const dt_regex *regex, dt_regex_space *space, const char
 {
     if (!space_ready(space))
         return dt_fail_memory(err, 0, "a regex match");
-    const pcre2_code *code = (const pcre2_code *)regex;
+    const pcre2_code *code = regex->code;
     PCRE2_SPTR subject = (PCRE2_SPTR)(text != NULL ? text : "");
     int result = pcre2_match(code, subject, bytes, from, PCRE2_NO_UTF_CHECK, space->match, space->context);
     if (result == PCRE2_ERROR_JIT_STACKLIMIT)
@@ -418,6 +434,17 @@ dt_status dt_regex_find(const dt_regex *regex, dt_regex_space *space, const char
 
 dt_status dt_regex_next(const dt_regex *regex, dt_regex_space *space, const char *text, size_t bytes,
                         dt_match_walk *walk, dt_match *match, bool *found, dt_error *err)
+{
+    if (regex->scan == NULL)
+        return dt_regex_next_plain(regex, space, text, bytes, walk, match, found, err);
+    *found = dt_scan_next(regex->scan, text, bytes, walk->at, match);
+    if (*found)
+        walk->at = match->end;
+    return DT_OK;
+}
+
+dt_status dt_regex_next_plain(const dt_regex *regex, dt_regex_space *space, const char *text, size_t bytes,
+                              dt_match_walk *walk, dt_match *match, bool *found, dt_error *err)
 {
     *found = false;
     while (walk->at <= bytes) {

@@ -9,6 +9,7 @@
 #define DT_DATA_TOKENIZER_REGEX_H
 
 #include "base/fail.h"
+#include "data/tokenizer/scan.h"
 
 #include <stdbool.h>
 #include <stddef.h>
@@ -29,17 +30,14 @@ typedef struct dt_regex_space {
 
 void dt_regex_space_free(dt_regex_space *space);
 
-typedef struct dt_match {
-    size_t begin, end;
-} dt_match;
-
-/* The first match in valid UTF-8 at or after `from`; *found tells whether there is one. */
+/* The first match in valid UTF-8 at or after `from`, always by PCRE2; *found tells whether there is one. */
 dt_status dt_regex_find(const dt_regex *regex, dt_regex_space *space, const char *text, size_t bytes,
                         size_t from, dt_match *match, bool *found, dt_error *err);
 
 /*
  * All matches, one after the other, as Oniguruma's iterator gives them: an empty match right behind the last one
- * is skipped. Start with {.at = 0}.
+ * is skipped. Start with {.at = 0}. dt_regex_next takes a hand-written matcher where scan.h has one,
+ * dt_regex_next_plain never does.
  */
 typedef struct dt_match_walk {
     size_t at, last_end;
@@ -48,5 +46,7 @@ typedef struct dt_match_walk {
 
 dt_status dt_regex_next(const dt_regex *regex, dt_regex_space *space, const char *text, size_t bytes,
                         dt_match_walk *walk, dt_match *match, bool *found, dt_error *err);
+dt_status dt_regex_next_plain(const dt_regex *regex, dt_regex_space *space, const char *text, size_t bytes,
+                              dt_match_walk *walk, dt_match *match, bool *found, dt_error *err);
 
 #endif

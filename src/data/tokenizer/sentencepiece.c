@@ -320,10 +320,8 @@ static dt_status read_unigram(dt_tokenizer *t, const DtSpm__Model *model, dt_err
     u->per_byte = most;
     u->unk_score = least - 10.0f;
     u->f32 = true;
-    t->model.unigram = u;
-    t->model.kind = "unigram";
     t->model.encode = encode_unigram;
-    return DT_OK;
+    return dt_unigram_finish(t, u, err);
 }
 
 /* The id of a control piece with this spelling. */

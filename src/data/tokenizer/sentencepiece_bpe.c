@@ -102,6 +102,7 @@ static dt_status encode_segment(const dt_bpe *bpe, dt_work *work, const watcher 
         count++;
     }
     symbol[count - 1].next = -1;
+    work->steps += bytes;
     DT_PASS(dt_bpe_merge(bpe, work, symbol, count, w->made != NULL ? watch_unused : NULL, (void *)w));
     for (int32_t i = 0; i >= 0; i = symbol[i].next)
         DT_PASS(emit_symbol(work, w, symbol[i], text, after_unknown));
@@ -125,6 +126,12 @@ static dt_status encode(const dt_model_part *model, dt_work *work, const char *t
     bool after_unknown = false, whole = bpe->has_unused || !bpe->breaks_at_spaces;
     for (size_t at = 0, used; at < bytes; at += used) {
         used = whole ? bytes : dt_bpe_segment(text + at, bytes - at);
+        const dt_word *word = dt_words_find(&bpe->words, text + at, used);
+        if (word != NULL) {
+            after_unknown = false;
+            DT_PASS(dt_emit_id(work, word->id));
+            continue;
+        }
         DT_PASS(encode_segment(bpe, work, &w, text + at, used, &after_unknown));
     }
     return DT_OK;
@@ -285,6 +292,29 @@ static bool build(building *b)
     return true;
 }
 
+/* Pieces that come out as themselves, where texts fall into words. */
+static dt_status fill_words(const dt_tokenizer *t, dt_bpe *bpe, dt_work *work)
+{
+    watcher w = {.tokenizer = t};
+    if (bpe->has_unused || !bpe->breaks_at_spaces)
+        return DT_OK;
+    dt_words words = {0};
+    if (!dt_words_create(&words, t->arena, t->vocab.count))
+        return dt_work_no_memory(work);
+    for (int32_t i = 0; i < t->piece_count; i++) {
+        const dt_entry *entry = &t->vocab.entry[i];
+        bool after_unknown = false;
+        if (!mergeable(t->piece_type[i]) || entry->bytes > DT_WORD_BYTES)
+            continue;
+        work->ids.bytes = 0;
+        DT_PASS(encode_segment(bpe, work, &w, entry->text, entry->bytes, &after_unknown));
+        if (work->ids.bytes == sizeof i && memcmp(work->ids.data, &i, sizeof i) == 0)
+            dt_words_put(&words, entry->text, entry->bytes, i, 0);
+    }
+    bpe->words = words;
+    return DT_OK;
+}
+
 dt_status dt_spm_read_bpe(dt_tokenizer *t, const DtSpm__Model *model, dt_error *err)
 {
     building b = {.tokenizer = t, .model = model, .scratch = dt_arena_create()};
@@ -295,5 +325,9 @@ dt_status dt_spm_read_bpe(dt_tokenizer *t, const DtSpm__Model *model, dt_error *
     t->model.bpe = b.bpe;
     t->model.kind = "bpe";
     t->model.encode = encode;
-    return DT_OK;
+    dt_work work = {.tokenizer = t, .arena = dt_arena_create(), .err = err};
+    dt_status status = work.arena == NULL ? dt_work_no_memory(&work) : fill_words(t, b.bpe, &work);
+    dt_text_free(&work.ids);
+    dt_arena_destroy(work.arena);
+    return status;
 }

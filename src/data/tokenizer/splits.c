@@ -1,34 +1,21 @@
 /*
  * splits.c - the table of split patterns by name, and the stages that a byte-level BPE model stands between.
- *
- * Sources: openai/tiktoken tiktoken_ext/openai_public.py, and the pre_tokenizer of the models' published
- * tokenizer.json; ids differ where these differ, so a row says whose it is by its name.
  */
 #include "data/tokenizer/splits.h"
 
+#include "data/tokenizer/patterns.h"
+
 #include <string.h>
 
-#define CONTRACTIONS "(?i:'s|'t|'re|'ve|'m|'ll|'d)"
-#define SPACE_RULES  "|\\s*[\\r\\n]+|\\s+(?!\\S)|\\s+"
-#define WORDS_LIKE(n)                                                                                        \
-    CONTRACTIONS "|[^\\r\\n\\p{L}\\p{N}]?\\p{L}+|" n "| ?[^\\s\\p{L}\\p{N}]+[\\r\\n]*" SPACE_RULES
-#define UPPER  "[\\p{Lu}\\p{Lt}\\p{Lm}\\p{Lo}\\p{M}]"
-#define LOWER  "[\\p{Ll}\\p{Lm}\\p{Lo}\\p{M}]"
-#define BEFORE "[^\\r\\n\\p{L}\\p{N}]?"
-#define CASED_LIKE(suffix, n)                                                                                \
-    BEFORE UPPER "*" LOWER "+" suffix "|" BEFORE UPPER "+" LOWER "*" suffix "|" n                            \
-                 "| ?[^\\s\\p{L}\\p{N}]+[\\r\\n/]*" SPACE_RULES
-#define GPT2 "'s|'t|'re|'ve|'m|'ll|'d| ?\\p{L}+| ?\\p{N}+| ?[^\\s\\p{L}\\p{N}]+|\\s+(?!\\S)|\\s+"
-
 static const dt_split splits[] = {
-    {"gpt2", {GPT2}, false},
-    {"cl100k", {WORDS_LIKE("\\p{N}{1,3}")}, false},
-    {"llama3", {WORDS_LIKE("\\p{N}{1,3}")}, false},
-    {"qwen2", {WORDS_LIKE("\\p{N}")}, true},
-    {"o200k", {CASED_LIKE(CONTRACTIONS "?", "\\p{N}{1,3}")}, false},
-    {"tekken", {CASED_LIKE("", "\\p{N}")}, false},
-    {"starcoder", {"\\p{N}", GPT2}, false},
-    {"falcon", {"[\\p{P}\\$\\+<=>\\^~\\|`]+", GPT2, "[0-9][0-9][0-9]"}, false},
+    {"gpt2", {DT_PATTERN_GPT2}, false},
+    {"cl100k", {DT_PATTERN_LLAMA3}, false},
+    {"llama3", {DT_PATTERN_LLAMA3}, false},
+    {"qwen2", {DT_PATTERN_QWEN2}, true},
+    {"o200k", {DT_PATTERN_O200K}, false},
+    {"tekken", {DT_PATTERN_TEKKEN}, false},
+    {"starcoder", {"\\p{N}", DT_PATTERN_GPT2}, false},
+    {"falcon", {"[\\p{P}\\$\\+<=>\\^~\\|`]+", DT_PATTERN_GPT2, "[0-9][0-9][0-9]"}, false},
     {"deepseek-coder",
      {"[\\r\\n]", "\\s?\\p{L}+", "\\s?\\p{P}+",
       "[\xE4\xB8\x80-\xE9\xBE\xA5\xE0\xA0\x80-\xE4\xB8\x80\xEA\xB0\x80-\xED\x9F\xBF]+", "\\p{N}"},

@@ -164,6 +164,110 @@ static utf8proc_category_t category(uint32_t code)
     return utf8proc_category((utf8proc_int32_t)code);
 }
 
+typedef struct range {
+    uint32_t first, last;
+    unsigned kind;
+} range;
+
+/* The range of a sorted table that holds `code`, or NULL. */
+static const range *range_of(const range *table, size_t count, uint32_t code)
+{
+    size_t low = 0, high = count;
+    while (low < high) {
+        size_t middle = (low + high) / 2;
+        if (table[middle].last < code)
+            low = middle + 1;
+        else
+            high = middle;
+    }
+    return low < count && table[low].first <= code ? &table[low] : NULL;
+}
+
+enum {
+    MARK = DT_CLASS_UPPER | DT_CLASS_LOWER,
+    UPPER_LETTER = DT_CLASS_LETTER | DT_CLASS_UPPER,
+    LOWER_LETTER = DT_CLASS_LETTER | DT_CLASS_LOWER,
+    OTHER_LETTER = DT_CLASS_LETTER | DT_CLASS_UPPER | DT_CLASS_LOWER,
+};
+
+/* Letters, marks and digits that Unicode 15.1 and 16 added: tokenizers' regexes know them, older utf8procs do not. */
+static const range newer[] = {{0x897, 0x897, MARK},
+                              {0x1C89, 0x1C89, UPPER_LETTER},
+                              {0x1C8A, 0x1C8A, LOWER_LETTER},
+                              {0xA7CB, 0xA7CC, UPPER_LETTER},
+                              {0xA7CD, 0xA7CD, LOWER_LETTER},
+                              {0xA7DA, 0xA7DA, UPPER_LETTER},
+                              {0xA7DB, 0xA7DB, LOWER_LETTER},
+                              {0xA7DC, 0xA7DC, UPPER_LETTER},
+                              {0x105C0, 0x105F3, OTHER_LETTER},
+                              {0x10D40, 0x10D49, DT_CLASS_NUMBER},
+                              {0x10D4A, 0x10D4F, OTHER_LETTER},
+                              {0x10D50, 0x10D65, UPPER_LETTER},
+                              {0x10D69, 0x10D6D, MARK},
+                              {0x10D6F, 0x10D6F, OTHER_LETTER},
+                              {0x10D70, 0x10D85, LOWER_LETTER},
+                              {0x10EC2, 0x10EC4, OTHER_LETTER},
+                              {0x10EFC, 0x10EFC, MARK},
+                              {0x11380, 0x11389, OTHER_LETTER},
+                              {0x1138B, 0x1138B, OTHER_LETTER},
+                              {0x1138E, 0x1138E, OTHER_LETTER},
+                              {0x11390, 0x113B5, OTHER_LETTER},
+                              {0x113B7, 0x113B7, OTHER_LETTER},
+                              {0x113B8, 0x113C0, MARK},
+                              {0x113C2, 0x113C2, MARK},
+                              {0x113C5, 0x113C5, MARK},
+                              {0x113C7, 0x113CA, MARK},
+                              {0x113CC, 0x113D0, MARK},
+                              {0x113D1, 0x113D1, OTHER_LETTER},
+                              {0x113D2, 0x113D2, MARK},
+                              {0x113D3, 0x113D3, OTHER_LETTER},
+                              {0x113E1, 0x113E2, MARK},
+                              {0x116D0, 0x116E3, DT_CLASS_NUMBER},
+                              {0x11BC0, 0x11BE0, OTHER_LETTER},
+                              {0x11BF0, 0x11BF9, DT_CLASS_NUMBER},
+                              {0x11F5A, 0x11F5A, MARK},
+                              {0x13460, 0x143FA, OTHER_LETTER},
+                              {0x16100, 0x1611D, OTHER_LETTER},
+                              {0x1611E, 0x1612F, MARK},
+                              {0x16130, 0x16139, DT_CLASS_NUMBER},
+                              {0x16D40, 0x16D6C, OTHER_LETTER},
+                              {0x16D70, 0x16D79, DT_CLASS_NUMBER},
+                              {0x18CFF, 0x18CFF, OTHER_LETTER},
+                              {0x1CCF0, 0x1CCF9, DT_CLASS_NUMBER},
+                              {0x1E5D0, 0x1E5ED, OTHER_LETTER},
+                              {0x1E5EE, 0x1E5EF, MARK},
+                              {0x1E5F0, 0x1E5F0, OTHER_LETTER},
+                              {0x1E5F1, 0x1E5FA, DT_CLASS_NUMBER},
+                              {0x2EBF0, 0x2EE5D, OTHER_LETTER}};
+
+unsigned dt_class(uint32_t code)
+{
+    const range *found;
+    switch (category(code)) {
+    case UTF8PROC_CATEGORY_LU:
+    case UTF8PROC_CATEGORY_LT:
+        return UPPER_LETTER;
+    case UTF8PROC_CATEGORY_LL:
+        return LOWER_LETTER;
+    case UTF8PROC_CATEGORY_LM:
+    case UTF8PROC_CATEGORY_LO:
+        return OTHER_LETTER;
+    case UTF8PROC_CATEGORY_MN:
+    case UTF8PROC_CATEGORY_MC:
+    case UTF8PROC_CATEGORY_ME:
+        return MARK;
+    case UTF8PROC_CATEGORY_ND:
+    case UTF8PROC_CATEGORY_NL:
+    case UTF8PROC_CATEGORY_NO:
+        return DT_CLASS_NUMBER;
+    case UTF8PROC_CATEGORY_CN:
+        found = range_of(newer, sizeof newer / sizeof *newer, code);
+        return found != NULL ? found->kind : 0;
+    default:
+        return dt_is_space(code) ? DT_CLASS_SPACE : 0;
+    }
+}
+
 bool dt_is_number(uint32_t code)
 {
     if (code < 0x80)
@@ -172,13 +276,32 @@ bool dt_is_number(uint32_t code)
     return c == UTF8PROC_CATEGORY_ND || c == UTF8PROC_CATEGORY_NL || c == UTF8PROC_CATEGORY_NO;
 }
 
+/* Punctuation since Unicode 9, which tokenizers' table (Unicode 8) does not have … */
+static const range later_punctuation[] = {
+    {0x61D, 0x61D, 0},     {0x9FD, 0x9FD, 0},     {0xA76, 0xA76, 0},     {0xC77, 0xC77, 0},
+    {0xC84, 0xC84, 0},     {0x1B7D, 0x1B7E, 0},   {0x2E43, 0x2E4F, 0},   {0x2E52, 0x2E5D, 0},
+    {0x10EAD, 0x10EAD, 0}, {0x10F55, 0x10F59, 0}, {0x10F86, 0x10F89, 0}, {0x1144B, 0x1144F, 0},
+    {0x1145A, 0x1145B, 0}, {0x1145D, 0x1145D, 0}, {0x11660, 0x1166C, 0}, {0x116B9, 0x116B9, 0},
+    {0x1183B, 0x1183B, 0}, {0x11944, 0x11946, 0}, {0x119E2, 0x119E2, 0}, {0x11A3F, 0x11A46, 0},
+    {0x11A9A, 0x11A9C, 0}, {0x11A9E, 0x11AA2, 0}, {0x11B00, 0x11B09, 0}, {0x11C41, 0x11C45, 0},
+    {0x11C70, 0x11C71, 0}, {0x11EF7, 0x11EF8, 0}, {0x11F43, 0x11F4F, 0}, {0x11FFF, 0x11FFF, 0},
+    {0x12FF1, 0x12FF2, 0}, {0x16E97, 0x16E9A, 0}, {0x16FE2, 0x16FE2, 0}, {0x1E95E, 0x1E95F, 0}};
+
+/* … and two that changed since. */
+static bool was_punctuation(uint32_t code)
+{
+    return code == 0x166D || code == 0x111C9;
+}
+
 bool dt_is_punctuation(uint32_t code)
 {
     if (code < 0x80)
         return (code >= 33 && code <= 47) || (code >= 58 && code <= 64) || (code >= 91 && code <= 96) ||
                (code >= 123 && code <= 126);
     utf8proc_category_t c = category(code);
-    return c >= UTF8PROC_CATEGORY_PC && c <= UTF8PROC_CATEGORY_PO;
+    if (c < UTF8PROC_CATEGORY_PC || c > UTF8PROC_CATEGORY_PO)
+        return was_punctuation(code);
+    return range_of(later_punctuation, sizeof later_punctuation / sizeof *later_punctuation, code) == NULL;
 }
 
 bool dt_is_nonspacing(uint32_t code)

@@ -74,10 +74,20 @@ static inline bool dt_put(dt_text *out, const char *data, size_t bytes)
     return dt_text_append(out, data, bytes);
 }
 
+/* What split patterns ask of a character, in one lookup. */
+enum {
+    DT_CLASS_LETTER = 1, /* L* */
+    DT_CLASS_NUMBER = 2, /* N* */
+    DT_CLASS_SPACE = 4,  /* White_Space */
+    DT_CLASS_UPPER = 16, /* Lu Lt Lm Lo M* */
+    DT_CLASS_LOWER = 32, /* Ll Lm Lo M* */
+};
+unsigned dt_class(uint32_t code);
+
 bool dt_is_space(uint32_t code);       /* White_Space */
 bool dt_is_word(uint32_t code);        /* \w of the Rust regex library */
 bool dt_is_number(uint32_t code);      /* N* */
-bool dt_is_punctuation(uint32_t code); /* P*, and all of ASCII's */
+bool dt_is_punctuation(uint32_t code); /* P* of Unicode 8, and all of ASCII's */
 bool dt_is_mark(uint32_t code);        /* M* */
 bool dt_is_nonspacing(uint32_t code);  /* Mn */
 bool dt_is_other(uint32_t code);       /* Cc Cf Co Cs */

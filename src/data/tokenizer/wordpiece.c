@@ -3,12 +3,15 @@
  *
  * One trie holds everything; continuing tokens are those behind the node that the prefix ("##") leads to.
  */
+#include "data/tokenizer/darray.h"
 #include "data/tokenizer/parts.h"
 
 #include <string.h>
 
 typedef struct dt_wordpiece {
-    dt_trie trie; /* value = id */
+    dt_trie trie;     /* value = id */
+    dt_darray tokens; /* the same, laid out for speed */
+    uint32_t inside;  /* the unit that the prefix leads to; UINT32_MAX when nothing continues words */
     const char *prefix;
     size_t prefix_bytes;
     size_t longest_word; /* in characters; longer words are unknown */
@@ -23,12 +26,12 @@ static bool too_long(const dt_wordpiece *w, const char *text, size_t bytes)
     return false;
 }
 
-/* The node from which the longest token at a word's inside is searched; 0 when nothing continues words. */
+/* The unit from which the longest token at a word's inside is searched. */
 static uint32_t inside_node(const dt_wordpiece *w)
 {
     uint32_t node = 0;
     for (size_t i = 0; i < w->prefix_bytes; i++)
-        if ((node = dt_trie_step(&w->trie, node, (unsigned char)w->prefix[i])) == 0)
+        if ((node = dt_darray_step(&w->tokens, node, (unsigned char)w->prefix[i])) == 0)
             return UINT32_MAX;
     return node;
 }
@@ -40,14 +43,15 @@ static dt_status encode(const dt_model_part *model, dt_work *work, const char *t
     if (too_long(w, text, bytes))
         return dt_emit_id(work, model->unk);
     for (size_t at = 0, used = 0; at < bytes; at += used) {
-        uint32_t node = at == 0 ? 0 : inside_node(w);
+        uint32_t node = at == 0 ? 0 : w->inside;
         int32_t best = -1;
         for (size_t end = at; node != UINT32_MAX && end < bytes; end++) {
-            node = dt_trie_step(&w->trie, node, (unsigned char)text[end]);
+            node = dt_darray_step(&w->tokens, node, (unsigned char)text[end]);
+            work->steps++;
             if (node == 0)
                 break;
-            if (w->trie.value[node] >= 0) {
-                best = w->trie.value[node];
+            if (w->tokens.unit[node].value >= 0) {
+                best = w->tokens.unit[node].value;
                 used = end + 1 - at;
             }
         }
@@ -85,6 +89,9 @@ dt_status dt_wordpiece_read(dt_tokenizer *t, const json_t *json, dt_error *err)
         if (entry->bytes > 0 && !dt_trie_insert(&w->trie, entry->text, entry->bytes, entry->id))
             return dt_fail(err, DT_LIMIT, "the vocabulary's tokens are too many or too long");
     }
+    if (!dt_darray_create(&w->tokens, t->arena, &w->trie))
+        return dt_fail_memory(err, w->trie.nodes * sizeof(dt_unit), "a WordPiece model");
+    w->inside = inside_node(w);
     t->model.wordpiece = w;
     t->model.kind = "wordpiece";
     t->model.encode = encode;

@@ -1,4 +1,4 @@
-/* bpe_merge_test.c - the plain merge loop and the one with a heap are the same function. */
+/* bpe_merge_test.c - the plain merge loop, the one for few symbols and the one with a heap are the same function. */
 #include "unit.h"
 
 #include "base/rng.h"
@@ -28,11 +28,11 @@ static void random_symbols(dt_symbol *symbol, int32_t count, uint64_t *index)
                                 (uint32_t)i, 1};
 }
 
-static void bpe_merge__heap_and_search_agree(void **state)
+static void bpe_merge__all_three_ways_agree(void **state)
 {
     uint64_t index = 0;
     int64_t merged = 0;
-    dt_symbol plain[LONGEST], heaped[LONGEST];
+    dt_symbol plain[LONGEST], heaped[LONGEST], few[LONGEST];
     for (int round = 0; round < 3000; round++) {
         dt_arena *arena = dt_arena_create();
         dt_bpe *bpe = DT_NEW(arena, dt_bpe);
@@ -41,7 +41,13 @@ static void bpe_merge__heap_and_search_agree(void **state)
         random_pairs(bpe, arena, &index);
         random_symbols(plain, count, &index);
         memcpy(heaped, plain, sizeof plain);
-        dt_bpe_merge_by_search(bpe, plain);
+        dt_bpe_merge_by_search(bpe, &work, plain);
+        if (count <= DT_BPE_FEW) {
+            memcpy(few, heaped, sizeof few);
+            dt_bpe_merge_few(bpe, &work, few, count);
+            for (int32_t i = 0; i >= 0; i = plain[i].next)
+                assert_memory_equal(&plain[i], &few[i], sizeof few[i]);
+        }
         assert_int_equal(dt_bpe_merge_by_heap(bpe, &work, heaped, count, NULL, NULL), DT_OK);
         for (int32_t i = 0; i >= 0; i = plain[i].next) {
             assert_int_equal(plain[i].id, heaped[i].id);
@@ -56,7 +62,7 @@ static void bpe_merge__heap_and_search_agree(void **state)
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(bpe_merge__heap_and_search_agree),
+        cmocka_unit_test(bpe_merge__all_three_ways_agree),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
