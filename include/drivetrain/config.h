@@ -31,10 +31,11 @@ typedef enum dt_norm_placement {
 } dt_norm_placement;
 
 typedef enum dt_position_embedding {
-    DT_POSITION_LEARNED,  /**< learned_absolute: a table of max_sequence_length rows */
-    DT_POSITION_ROPE,     /**< rope */
-    DT_POSITION_RELATIVE, /**< relative: T5's bucketed bias */
-    DT_POSITION_NONE      /**< none */
+    DT_POSITION_LEARNED,   /**< learned_absolute: a table of max_sequence_length rows */
+    DT_POSITION_ROPE,      /**< rope */
+    DT_POSITION_RELATIVE,  /**< relative: T5's bucketed bias */
+    DT_POSITION_NONE,      /**< none */
+    DT_POSITION_SINUSOIDAL /**< sinusoidal: computed waves, added to the embeddings */
 } dt_position_embedding;
 
 typedef enum dt_rope_scaling {
@@ -92,6 +93,12 @@ const char *dt_config_beyond_megatron(const dt_model_config *config, int index);
  * settings of a model with learned positions, token ids, padding of the vocabulary) do not count.
  */
 const char *dt_config_difference(const dt_model_config *a, const dt_model_config *b);
+
+/** The configuration that the encoder's layers are built with: its own heads and widths where it has some. */
+dt_model_config dt_config_of_encoder(const dt_model_config *config);
+
+/** Has the head a bias? */
+bool dt_config_has_output_bias(const dt_model_config *config);
 
 /** Is the MLP of this layer (from 0) a mixture of experts? */
 bool dt_config_layer_is_moe(const dt_model_config *config, int64_t layer);

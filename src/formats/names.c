@@ -47,6 +47,8 @@ static row_plan describe(dt_transform transform, const dt_canonical *to, const d
     switch (transform) {
     case DT_MAP_vocab:
         return one(c->vocab_size < to->rows ? c->vocab_size : to->rows, false);
+    case DT_MAP_vocab_row:
+        return one(c->vocab_size < to->rows ? c->vocab_size : to->rows, true);
     case DT_MAP_transpose:
         return one(to->rows, true);
     case DT_MAP_qkv:
@@ -131,32 +133,49 @@ static dt_status map_row(dt_mapping *m, const dt_canonical *to, const dt_name_ro
     return DT_OK;
 }
 
+static bool applies(dt_when when, const dt_model_config *c)
+{
+    switch (when) {
+    case DT_WHEN_gated:
+        return c->gated_linear_unit;
+    case DT_WHEN_plain:
+        return !c->gated_linear_unit;
+    case DT_WHEN_shared:
+        return c->encoder_vocab_size <= 0;
+    case DT_WHEN_apart:
+        return c->encoder_vocab_size > 0;
+    case DT_WHEN_always:
+        break;
+    }
+    return true;
+}
+
 dt_status dt_names_map(dt_mapping *m, const dt_name_table *table, const dt_model_config *c, dt_error *err)
 {
+    dt_model_config encoder = dt_config_of_encoder(c);
     for (int i = 0; i < dt_mapping_count(m); i++) {
         int64_t numbers[2];
         int count = 0;
         const dt_canonical *to = dt_mapping_next(m, err);
         if (!to)
             return DT_INTERNAL;
-        const dt_name_row *row = dt_names_row(table, to->spec->name, c->gated_linear_unit, numbers, &count);
+        const dt_name_row *row = dt_names_row(table, to->spec->name, c, numbers, &count);
         if (!row)
             return dt_fail(err, DT_UNSUPPORTED, "this format has no place for the tensor \"%s\"",
                            to->spec->name);
-        row_plan plan = describe(row->transform, to, c);
+        row_plan plan =
+            describe(row->transform, to, dt_starts_with(to->spec->name, "encoder.") ? &encoder : c);
         DT_PASS(map_row(m, to, row, &plan, numbers, count, err));
     }
     return dt_mapping_finish(m, err);
 }
 
-const dt_name_row *dt_names_row(const dt_name_table *table, const char *canonical, bool gated,
-                                int64_t *numbers, int *count)
+const dt_name_row *dt_names_row(const dt_name_table *table, const char *canonical,
+                                const dt_model_config *config, int64_t *numbers, int *count)
 {
     for (int i = 0; i < table->row_count; i++) {
         const dt_name_row *row = &table->row[i];
-        if (row->when == (gated ? DT_WHEN_plain : DT_WHEN_gated))
-            continue;
-        if (dt_match_numbers(row->canonical, canonical, numbers, 2, count))
+        if (applies(row->when, config) && dt_match_numbers(row->canonical, canonical, numbers, 2, count))
             return row;
     }
     return NULL;

@@ -18,6 +18,7 @@
 typedef enum dt_transform {
     DT_MAP_direct,               /* the same tensor */
     DT_MAP_vocab,                /* rows of the real vocabulary; canonical rows beyond are zero */
+    DT_MAP_vocab_row,            /* the same for a vector that is stored [1, vocabulary] */
     DT_MAP_transpose,            /* [out, in] is stored [in, out] */
     DT_MAP_qkv,                  /* q, k, v → for each query group its q heads, k, v */
     DT_MAP_kv,                   /* k, v → for each head k, v */
@@ -31,8 +32,10 @@ typedef enum dt_transform {
 typedef enum dt_when {
     DT_WHEN_always,
     DT_WHEN_gated,
-    DT_WHEN_plain
-} dt_when; /* plain: the MLP has no gate */
+    DT_WHEN_plain,  /* the MLP has no gate */
+    DT_WHEN_shared, /* encoder and decoder share a table of tokens */
+    DT_WHEN_apart   /* each has its own */
+} dt_when;
 
 enum { DT_NAME_PARTS = 3 };
 
@@ -69,8 +72,8 @@ dt_status dt_names_map(dt_mapping *mapping, const dt_name_table *table, const dt
                        dt_error *err);
 
 /* The row for a canonical name under this configuration, with the numbers in the name; NULL when there is none. */
-const dt_name_row *dt_names_row(const dt_name_table *table, const char *canonical, bool gated,
-                                int64_t *numbers, int *count);
+const dt_name_row *dt_names_row(const dt_name_table *table, const char *canonical,
+                                const dt_model_config *config, int64_t *numbers, int *count);
 /* pattern with its "{}" replaced by numbers in order. false: does not fit. */
 bool dt_names_fill(char *out, size_t bytes, const char *pattern, const int64_t *numbers, int count);
 /* Does `name` fit a pattern of literal text, "*" and "{}"? */

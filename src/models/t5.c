@@ -1,8 +1,10 @@
 /*
- * t5.c - T5: an encoder-decoder transformer; Hugging Face's (1.0, 1.1, mT5, umT5, ByT5) and Megatron's own.
+ * t5.c - encoder-decoder transformers: T5 (Hugging Face's and Megatron's own) and BART's kin (mBART, M2M100 and NLLB,
+ * Marian, Pegasus), which are the same skeleton with other embeddings, norms and biases.
  *
- * Paper   Raffel et al. 2020, arXiv:1910.10683; gated GELU and untied head from T5 1.1; umT5 arXiv:2304.09151.
- * Peers   transformers models/t5/modeling_t5.py · megatron core/models/T5/t5_model.py
+ * Papers  Raffel et al. 2020, arXiv:1910.10683; gated GELU and untied head from T5 1.1; umT5 arXiv:2304.09151;
+ *         Lewis et al. 2019, arXiv:1910.13461 (BART); Fan et al. 2020, arXiv:2010.11125 (M2M100).
+ * Peers   transformers models/{t5,bart,mbart,m2m_100,marian,pegasus} · megatron core/models/T5/t5_model.py
  *
  *   src [S] → embed → L × { x += self(norm x);                     x += mlp(norm x) } → norm → memory [S, H]
  *   dst [T] → embed → L × { y += self(norm y); y += cross(norm y); y += mlp(norm y) } → norm → head [R, V]
@@ -11,6 +13,8 @@
  *              none on cross attention; Megatron's T5 may instead learn a table (shared by both stacks) or rotate.
  *              Original T5 does not divide scores by √D (softmax_scale 1); Megatron's does.
  *              T5 1.0's tied head reads y / √H (scale_decoder_outputs); Megatron's tied head has a bias.
+ *              BART and Marian norm the sums instead of the branches' inputs; BART and mBART norm the embeddings; the
+ *              encoder may have its own table of tokens, heads and widths. All of it is configuration (config.def).
  *              the encoder runs once a prompt: an ENCODE graph stores every decoder layer's cross keys and values,
  *              and STEP graphs read them.
  */
@@ -47,8 +51,11 @@ static dt_tensor *encoder(dt_graph *g, const dt_model_config *c, const dt_build_
     dt_build_options plain = *o;
     plain.mode = DT_BUILD_FULL; /* the encoder itself has no KV cache */
     bool embeds = o->mode == DT_BUILD_EMBED, whole = alone(c, o);
+    dt_model_config own = dt_config_of_encoder(c);
     dt_stack s =
-        dt_model_stack(g, c, &plain, "encoder", whole ? "out." : "out.encoder.", c->encoder_num_layers);
+        dt_model_stack(g, &own, &plain, "encoder", whole ? "out." : "out.encoder.", c->encoder_num_layers);
+    s.own_words = c->encoder_vocab_size > 0 ? c->encoder_vocab_size : 0;
+    s.own_positions = c->positions_per_stack;
     dt_tensor *tokens =
         dt_model_rows(&s, &plain, whole ? "" : "encoder_", embeds ? "tokens" : "source_tokens",
                       embeds ? o->tokens : o->source_tokens);
@@ -60,6 +67,7 @@ static dt_tensor *encoder(dt_graph *g, const dt_model_config *c, const dt_build_
 static dt_stack decoder_stack(dt_graph *g, const dt_model_config *c, const dt_build_options *o)
 {
     dt_stack s = dt_model_stack(g, c, o, "decoder", "out.decoder.", c->decoder_num_layers);
+    s.own_positions = c->positions_per_stack;
     s.causal = true;
     s.cross = true;
     s.memory_blocks = (dt_dim){NULL, o->memory_blocks};

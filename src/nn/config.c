@@ -23,10 +23,9 @@ static const char *const placement_names[] = {
 };
 
 static const char *const position_names[] = {
-    [DT_POSITION_LEARNED] = "learned_absolute",
-    [DT_POSITION_ROPE] = "rope",
-    [DT_POSITION_RELATIVE] = "relative",
-    [DT_POSITION_NONE] = "none",
+    [DT_POSITION_LEARNED] = "learned_absolute", [DT_POSITION_ROPE] = "rope",
+    [DT_POSITION_RELATIVE] = "relative",        [DT_POSITION_NONE] = "none",
+    [DT_POSITION_SINUSOIDAL] = "sinusoidal",
 };
 
 static const char *const rope_names[] = {
@@ -125,6 +124,32 @@ void dt_config_derive(dt_model_config *c)
             c->decoder_num_layers = c->num_layers;
         c->num_layers = c->decoder_num_layers;
     }
+    if (c->encoder_num_attention_heads == c->num_attention_heads)
+        c->encoder_num_attention_heads = -1;
+    if (c->encoder_ffn_hidden_size == c->ffn_hidden_size)
+        c->encoder_ffn_hidden_size = -1;
+}
+
+dt_model_config dt_config_of_encoder(const dt_model_config *config)
+{
+    dt_model_config c = *config;
+    int64_t width = c.num_attention_heads * c.kv_channels;
+    if (c.encoder_ffn_hidden_size > 0)
+        c.ffn_hidden_size = c.encoder_ffn_hidden_size;
+    if (c.encoder_num_attention_heads > 0) {
+        bool usual = c.softmax_scale == 1.0 / sqrt((double)c.kv_channels);
+        c.num_attention_heads = c.num_query_groups = c.encoder_num_attention_heads;
+        c.kv_channels = width / c.num_attention_heads;
+        c.softmax_scale = usual ? 1.0 / sqrt((double)c.kv_channels) : c.softmax_scale;
+    }
+    return c;
+}
+
+bool dt_config_has_output_bias(const dt_model_config *c)
+{
+    if (strcmp(c->model_type, "t5") != 0 || c->encoder_only)
+        return false;
+    return c->share_embeddings_and_output_weights ? !c->no_output_layer_bias : c->output_layer_bias;
 }
 
 /* Bounds keep every later product inside int64: sizes from a file are not trusted before this check. */
@@ -166,8 +191,35 @@ static dt_status check_sizes(const dt_model_config *c, dt_error *err)
                            : check_range("decoder_num_layers", c->decoder_num_layers, 1, MAX_LAYERS, err);
 }
 
+/* What the encoder has of its own. */
+static dt_status check_encoder(const dt_model_config *c, dt_error *err)
+{
+    int64_t width = c->num_attention_heads * c->kv_channels, heads = c->encoder_num_attention_heads;
+    if (c->encoder_vocab_size != -1)
+        DT_PASS(check_range("x_encoder_vocab_size", c->encoder_vocab_size, 1, MAX_VOCABULARY, err));
+    if (c->encoder_ffn_hidden_size != -1)
+        DT_PASS(check_range("x_encoder_ffn_hidden_size", c->encoder_ffn_hidden_size, 1, MAX_WIDTH, err));
+    if (heads == -1)
+        return DT_OK;
+    DT_PASS(check_range("x_encoder_num_attention_heads", heads, 1, width, err));
+    if (width % heads || c->num_query_groups != c->num_attention_heads)
+        return dt_fail(err, DT_UNSUPPORTED,
+                       "configuration: \"x_encoder_num_attention_heads\" is %lld, expected a divisor of %lld",
+                       (long long)heads, (long long)width);
+    return DT_OK;
+}
+
+static dt_status check_sinusoids(const dt_model_config *c, dt_error *err)
+{
+    return check_range("hidden_size", c->hidden_size, c->sinusoids_to_base ? 4 : 1, 2 * DT_MAX_FREQUENCIES,
+                       err);
+}
+
 static dt_status check_positions(const dt_model_config *c, dt_error *err)
 {
+    DT_PASS(check_range("x_position_offset", c->position_offset, 0, MAX_POSITIONS, err));
+    if (c->position_embedding_type == DT_POSITION_SINUSOIDAL)
+        return check_sinusoids(c, err);
     if (c->position_embedding_type == DT_POSITION_RELATIVE) {
         int64_t buckets = c->relative_attention_num_buckets;
         if (strcmp(c->model_type, "t5") != 0)
@@ -250,6 +302,7 @@ dt_status dt_config_check(const dt_model_config *c, dt_error *err)
     DT_PASS(check_sizes(c, err));
     DT_PASS(check_experts(c, err));
     DT_PASS(check_block(c, err));
+    DT_PASS(check_encoder(c, err));
     if (c->num_attention_heads % c->num_query_groups)
         return dt_fail(
             err, DT_UNSUPPORTED,
@@ -294,6 +347,11 @@ static void clear_positions(dt_model_config *c, const dt_model_config *plain)
     }
     if (!llama3 && !(rope && c->rope_scaling_type > DT_ROPE_LLAMA3))
         c->rope_original_max_position = plain->rope_original_max_position;
+    if (c->position_embedding_type != DT_POSITION_LEARNED) {
+        c->positions_per_stack = plain->positions_per_stack;
+        if (c->position_embedding_type != DT_POSITION_SINUSOIDAL)
+            c->position_offset = plain->position_offset;
+    }
     if (c->position_embedding_type != DT_POSITION_RELATIVE) {
         c->relative_attention_num_buckets = plain->relative_attention_num_buckets;
         c->relative_attention_max_distance = plain->relative_attention_max_distance;
@@ -331,6 +389,7 @@ static void spell_biases(dt_model_config *c, bool t5)
     c->attention_output_bias |= every;
     c->mlp_bias |= every;
     c->add_bias_linear = every && t5;
+    c->output_layer_bias &= t5 && !c->share_embeddings_and_output_weights;
     c->no_output_layer_bias &= t5 && !c->encoder_only && c->share_embeddings_and_output_weights;
 }
 

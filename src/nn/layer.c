@@ -42,9 +42,8 @@ dt_tensor *dt_nn_vector(dt_graph *g, const char *prefix, const char *name, int64
     return dt_graph_param(g, &spec);
 }
 
-/* The configured norm; `stem` is "final_layernorm." or "self_attention.linear_qkv.layer_norm_". */
-static dt_tensor *norm(dt_graph *g, const dt_model_config *c, const char *prefix, const char *stem,
-                       dt_tensor *x, int64_t size)
+dt_tensor *dt_nn_norm(dt_graph *g, const dt_model_config *c, const char *prefix, const char *stem,
+                      dt_tensor *x, int64_t size)
 {
     name_text weight = joined(stem, ""), bias = weight;
     snprintf(weight.text, sizeof weight.text, "%sweight", stem);
@@ -93,7 +92,7 @@ dt_tensor *dt_layer_linear(dt_layer *l, dt_tensor *x, const char *name, int64_t 
 
 dt_tensor *dt_layer_norm_of(dt_layer *l, dt_tensor *x, const char *stem, int64_t size)
 {
-    return norm(l->stack->g, l->stack->config, l->prefix, stem, x, size);
+    return dt_nn_norm(l->stack->g, l->stack->config, l->prefix, stem, x, size);
 }
 
 dt_tensor *dt_layer_rotate(dt_layer *l, dt_tensor *x, int64_t heads)
@@ -169,15 +168,6 @@ dt_tensor *dt_layer_cross_core(dt_layer *l, dt_tensor *q, dt_tensor *k, dt_tenso
 
 /* ---- stacks ---- */
 
-dt_tensor *dt_stack_embed(const dt_stack *s, dt_tensor *tokens)
-{
-    const dt_model_config *c = s->config;
-    dt_tensor *x = dt_embed_tokens(s->g, c, tokens, s->positions);
-    if (c->embedding_layernorm)
-        x = norm(s->g, c, s->name, "x_embedding_layernorm.", x, c->hidden_size);
-    return dt_point(s->g, x, "%sembedding", s->point); /* [T, H] */
-}
-
 /* One of a layer's branches, and the places of norms around it. */
 typedef struct branch {
     dt_tensor *(*run)(dt_layer *layer, dt_tensor *x);
@@ -236,7 +226,7 @@ dt_tensor *dt_stack_build(const dt_stack *s, dt_tensor *x)
         x = dt_point(s->g, layer_build(&layer, x), "%slayer.%d", s->point, layer.number);
     }
     if (s->config->norm_placement != DT_NORM_AFTER) /* norms of sums end every layer already */
-        x = norm(s->g, s->config, s->name, "final_layernorm.", x, s->config->hidden_size);
+        x = dt_nn_norm(s->g, s->config, s->name, "final_layernorm.", x, s->config->hidden_size);
     return dt_point(s->g, x, "%shidden", s->point); /* [T, H] */
 }
 

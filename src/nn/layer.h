@@ -14,7 +14,9 @@ typedef struct dt_stack {
     const char *name;  /* "encoder", "decoder": prefix of its parameters and caches */
     const char *point; /* "out.", "out.encoder.": prefix of its points */
     int64_t layers;
-    bool listing; /* the graph is built for its parameters alone and never run */
+    int64_t own_words;  /* rows of its own table of tokens; 0: the model's */
+    bool own_positions; /* it learns positions apart from the other stack */
+    bool listing;       /* the graph is built for its parameters alone and never run */
     bool causal;
     dt_rows rows;         /* of the stack's tokens; past and block_table set when it has a KV cache */
     dt_tensor *positions; /* [T] i32 */
@@ -55,14 +57,14 @@ dt_tensor *dt_nn_weight(dt_graph *g, const char *prefix, const char *name, int64
 dt_tensor *dt_nn_vector(dt_graph *g, const char *prefix, const char *name, int64_t size, dt_split split,
                         dt_init init);
 
+/* The configured norm, parameters PREFIX.STEMweight and PREFIX.STEMbias; `stem` is "final_layernorm.". */
+dt_tensor *dt_nn_norm(dt_graph *g, const dt_model_config *config, const char *prefix, const char *stem,
+                      dt_tensor *x, int64_t size);
+
 enum { DT_MAX_FREQUENCIES = 4096 }; /* of one head */
 
 /* Rotary frequencies for a configuration, computed in f32 as the makers do; *magnitude is 1 but for yarn. */
 dt_tensor *dt_rope_frequencies(dt_graph *g, const dt_model_config *config, double *magnitude);
-
-/* Token embedding, plus learned positions where the model has them → [T, H]. */
-dt_tensor *dt_embed_tokens(dt_graph *g, const dt_model_config *config, dt_tensor *tokens,
-                           dt_tensor *positions);
 
 /* Logits of hidden rows [R, H] → [R, padded vocabulary]; `name` is the head's canonical prefix. */
 dt_tensor *dt_output_logits(dt_graph *g, const dt_model_config *config, dt_tensor *hidden, const char *name);

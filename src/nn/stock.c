@@ -1,7 +1,8 @@
 /*
  * stock.c - which settings of a configuration stock Megatron Core lacks, and so would compute something else for.
  *
- * A key that Megatron lacks starts with "x_"; so a new row of config.def is told of without a word here.
+ * A key that Megatron lacks starts with "x_"; so a new row of config.def is told of without a word here. A value that it
+ * lacks of a key that it has is named here.
  */
 #include "base/text.h"
 
@@ -29,6 +30,8 @@ static bool matters(const dt_model_config *c, const char *key)
 
 const char *dt_config_beyond_megatron(const dt_model_config *c, int index)
 {
+    if (c->position_embedding_type == DT_POSITION_SINUSOIDAL && index-- == 0)
+        return "position_embedding_type";
 #define DIFFERS(field, key, initial)                                                                         \
     if (c->field != (initial) && foreign(key) && matters(c, key) && index-- == 0)                            \
         return key;

@@ -227,7 +227,11 @@ static const char *unwritable(const dt_hf_family *family, const dt_model_config 
 static dt_status written_and_read(const dt_hf_family *family, const dt_model_config *c, dt_model_config *back,
                                   dt_error *err)
 {
-    dt_hf_evidence evidence = {.head = !c->share_embeddings_and_output_weights, .decoder = !c->encoder_only};
+    dt_hf_evidence evidence = {.head = !c->share_embeddings_and_output_weights,
+                               .decoder = !c->encoder_only,
+                               .encoder_table = c->encoder_vocab_size > 0,
+                               .head_bias = dt_config_has_output_bias(c),
+                               .positions = c->position_embedding_type == DT_POSITION_LEARNED};
     json_t *json = json_object();
     dt_status status = json ? DT_OK : dt_fail_memory(err, 64, "config.json");
     DT_GO(status, dt_hf_write_config(family, c, json, err));

@@ -102,23 +102,55 @@ static dt_status read_bin_index(dt_stored_set *set, const char *path, dt_error *
 
 /* ---- what the tensors say ---- */
 
+/* Are two tensors there, and different? */
+static dt_status differ(const dt_stored_tensor *a, const dt_stored_tensor *b, bool *yes, dt_error *err)
+{
+    bool same = true;
+    if (a && b && a != b)
+        DT_PASS(dt_stored_same(a, b, &same, err));
+    *yes = !same;
+    return DT_OK;
+}
+
+/* A stack's table of tokens, or the one that both share. */
+static const dt_stored_tensor *table_of(const dt_checkpoint *c, const dt_name_table *names, const char *stack)
+{
+    static const char *const prefix[] = {"model.", ""};
+    char name[64];
+    const dt_stored_tensor *found = NULL;
+    dt_model_config plain;
+    int64_t numbers[2];
+    int count;
+    for (int i = 0; i < 2 && !found; i++) {
+        snprintf(name, sizeof name, "%s%s.embed_tokens.weight", prefix[i], stack);
+        found = dt_stored_set_find(c->set, name);
+    }
+    if (found)
+        return found;
+    dt_config_init(&plain);
+    const dt_name_row *row = dt_names_row(names, "embedding.word_embeddings.weight", &plain, numbers, &count);
+    return dt_open_find(c, names, "", row->external[0]);
+}
+
 static dt_status gather_evidence(const dt_checkpoint *c, const dt_name_table *names, dt_hf_evidence *evidence,
                                  dt_error *err)
 {
+    const dt_stored_tensor *table = table_of(c, names, "decoder");
     int64_t numbers[2];
     int count;
-    const dt_name_row *embedding =
-        dt_names_row(names, "embedding.word_embeddings.weight", false, numbers, &count);
-    const dt_name_row *output = dt_names_row(names, "output_layer.weight", false, numbers, &count);
-    const dt_stored_tensor *table = dt_open_find(c, names, "", embedding->external[0]);
+    dt_model_config plain;
+    dt_config_init(&plain);
+    const dt_name_row *output = dt_names_row(names, "output_layer.weight", &plain, numbers, &count);
     const dt_stored_tensor *head =
         dt_stored_set_find(c->set, output ? output->external[0] : "lm_head.weight");
-    bool same = true;
-    if (head && table && head != table)
-        DT_PASS(dt_stored_same(head, table, &same, err));
-    *evidence = (dt_hf_evidence){.head = !same};
-    for (size_t i = 0; i < dt_stored_set_count(c->set) && !evidence->decoder; i++)
-        evidence->decoder = dt_starts_with(dt_stored_set_at(c->set, i)->name, "decoder.block.");
+    *evidence = (dt_hf_evidence){.head_bias = dt_stored_set_find(c->set, "final_logits_bias")};
+    DT_PASS(differ(head, table, &evidence->head, err));
+    DT_PASS(differ(table_of(c, names, "encoder"), table, &evidence->encoder_table, err));
+    for (size_t i = 0; i < dt_stored_set_count(c->set); i++) {
+        const char *name = dt_stored_set_at(c->set, i)->name;
+        evidence->decoder |= dt_starts_with(name, "decoder.block.");
+        evidence->positions |= dt_names_fit("*encoder.embed_positions.weight", name);
+    }
     return DT_OK;
 }
 

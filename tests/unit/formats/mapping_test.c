@@ -34,12 +34,21 @@ static dt_model_config some_config(const char *family, uint64_t variant)
     c.max_sequence_length = 6;
     c.relative_attention_num_buckets = 8;
     c.relative_attention_max_distance = 20;
-    if (strcmp(c.model_type, "t5") == 0)
+    bool bart = c.position_embedding_type != DT_POSITION_RELATIVE && strcmp(c.model_type, "t5") == 0;
+    if (strcmp(c.model_type, "t5") == 0 && !bart)
         c.gated_linear_unit = variant & 1;
     if (grouped && !c.add_bias_linear && !c.num_moe_experts)
         c.add_qkv_bias = c.attention_output_bias = c.mlp_bias = variant & 1;
     c.share_embeddings_and_output_weights = variant & 2;
     c.no_output_layer_bias = c.share_embeddings_and_output_weights;
+    if (bart) {
+        c.hidden_size = c.num_attention_heads * c.kv_channels + 2;
+        c.encoder_num_attention_heads = 2; /* kv_channels is even */
+        c.encoder_ffn_hidden_size = 1 + r[2] % 11;
+        c.encoder_vocab_size = variant & 4 ? (int64_t)(3 + r[3] % 7) : -1;
+        c.no_output_layer_bias = variant & 1;
+        c.output_layer_bias = variant & 1;
+    }
     dt_config_derive(&c);
     return c;
 }
@@ -161,8 +170,8 @@ static int add_used_rows(const dt_hf_family *f, const dt_name_row **used, int co
         for (int i = 0; i < dt_mapping_count(m); i++) {
             int64_t n[2];
             int numbers_count;
-            const dt_name_row *row = dt_names_row(f->names, dt_mapping_at(m, i)->spec->name,
-                                                  c.gated_linear_unit, n, &numbers_count);
+            const dt_name_row *row =
+                dt_names_row(f->names, dt_mapping_at(m, i)->spec->name, &c, n, &numbers_count);
             assert_non_null(row);
             int k = 0;
             while (k < count && used[k] != row)

@@ -41,6 +41,13 @@ static void compare__tiny_gradients_are_judged_by_the_largest(void **state)
     dt_distance_add(&d, (float[]){2e-9f}, (float[]){1e-9f}, 1);
     assert_true(dt_distance_gradient(&d, 0) > 0.9);
     assert_true(dt_distance_gradient(&d, 1) < 1e-4);
+    assert_true(dt_distance_gradient(&d, 1) < 1e-8); /* zero but for rounding, on both sides */
+    d = DT_DISTANCE_START;
+    dt_distance_add(&d, (float[]){4e-7f}, (float[]){1e-7f}, 1);
+    assert_true(dt_distance_gradient(&d, 1) > 1e-3); /* ours is not */
+    d = DT_DISTANCE_START;
+    dt_distance_add(&d, (float[]){2e-6f}, (float[]){1e-6f}, 1);
+    assert_true(dt_distance_gradient(&d, 1) > 1e-3);
     d = DT_DISTANCE_START;
     dt_distance_add(&d, (float[]){0}, (float[]){0}, 1);
     assert_true(dt_distance_gradient(&d, 0) == 0);
