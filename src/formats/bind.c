@@ -7,6 +7,7 @@
 #include "base/text.h"
 #include "formats/open.h"
 #include "models/build.h"
+#include "tensor/convert.h"
 
 #include <inttypes.h>
 #include <stdarg.h>
@@ -116,7 +117,7 @@ dt_status dt_open_bind(dt_checkpoint *c, int external, const dt_stored_tensor *s
                        s->name, s->unsupported);
     if (!dt_shape_equal(&e->shape, &s->shape))
         return wrong_shape(c, e, s, err);
-    if (!dt_dtype_is_float(s->dtype) && s->dtype != DT_Q8_0)
+    if (s->dtype != DT_F32 && !dt_can_convert(DT_F32, s->dtype))
         return dt_fail(err, DT_UNSUPPORTED, "tensor \"%s\" is stored as %s, expected a floating-point type",
                        s->name, dt_dtype_name(s->dtype));
     e->stored = s;

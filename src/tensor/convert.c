@@ -7,6 +7,7 @@
  * rounded sums: proved algorithms using rounding to odd"). The loops are plain: compilers vectorise them.
  */
 #include "tensor/convert.h"
+#include "tensor/blocks.h"
 
 #include <float.h>
 #include <math.h>
@@ -120,40 +121,6 @@ uint16_t dt_f32_to_bf16(float value)
     return (uint16_t)((bits & 0x7FFFFFFF) > f32_infinity ? nan : rounded);
 }
 
-enum { Q8_ELEMENTS = 32, Q8_BYTES = 34 };
-
-/*
- * ggml's reference quantiser, including that the codes are made with the scale before its rounding to f16.
- * ggml does not say what a block with an infinity or NaN becomes; here its scale is NaN, so all of it is.
- */
-static void quantise_q8_0(const float *in, uint8_t *out)
-{
-    float largest = 0;
-    bool finite = true;
-    for (int i = 0; i < Q8_ELEMENTS; i++) {
-        largest = fmaxf(largest, fabsf(in[i]));
-        finite = finite && isfinite(in[i]);
-    }
-    float scale = largest / 127;
-    float inverse = scale != 0 ? 1 / scale : 0;
-    uint16_t stored = finite ? dt_f32_to_f16(scale) : 0x7E00;
-    memcpy(out, &stored, sizeof stored);
-    for (int i = 0; i < Q8_ELEMENTS; i++) {
-        /* A scale below 2^-128 has an infinite inverse; its f16 is zero, and so are the codes. */
-        float code = finite && isfinite(inverse) ? roundf(in[i] * inverse) : 0;
-        out[2 + i] = (uint8_t)(int8_t)code;
-    }
-}
-
-static void dequantise_q8_0(const uint8_t *in, float *out)
-{
-    uint16_t stored;
-    memcpy(&stored, in, sizeof stored);
-    float scale = dt_f16_to_f32(stored);
-    for (int i = 0; i < Q8_ELEMENTS; i++)
-        out[i] = (float)(int8_t)in[2 + i] * scale;
-}
-
 /* Mapped files promise no alignment, so elements go through memcpy; compilers make plain loads of it. */
 #define EACH(in_type, out_type, expression)                                                                  \
     for (int64_t i = 0; i < n; i++) {                                                                        \
@@ -181,13 +148,13 @@ static bool to_f32(dt_dtype from, const void *in, float *out, int64_t n)
     case DT_F8E5M2:
         EACH(uint8_t, float, widen(x, F8E5M2, true));
         return true;
-    case DT_Q8_0:
-        for (int64_t i = 0; i < n / Q8_ELEMENTS; i++)
-            dequantise_q8_0((const uint8_t *)in + i * Q8_BYTES, out + i * Q8_ELEMENTS);
-        return true;
     default:
-        return false;
+        break;
     }
+    const dt_block_type *block = dt_block_type_of(from);
+    if (block)
+        block->read(in, out, n / dt_dtype_block_elements(from));
+    return block != NULL;
 }
 
 static bool from_f32(dt_dtype to, const float *in, void *out, int64_t n)
@@ -211,13 +178,13 @@ static bool from_f32(dt_dtype to, const float *in, void *out, int64_t n)
     case DT_F64:
         EACH(float, double, (double)x);
         return true;
-    case DT_Q8_0:
-        for (int64_t i = 0; i < n / Q8_ELEMENTS; i++)
-            quantise_q8_0(in + i * Q8_ELEMENTS, (uint8_t *)out + i * Q8_BYTES);
-        return true;
     default:
-        return false;
+        break;
     }
+    const dt_block_type *block = dt_block_type_of(to);
+    if (block)
+        block->write(in, out, n / dt_dtype_block_elements(to));
+    return block != NULL;
 }
 
 /* The f32 next to `value` toward zero, its last bit set when that is not `value` itself: "rounding to odd". */
@@ -232,10 +199,10 @@ static float round_to_odd(double value)
     return float_of(bits | 1);
 }
 
-/* q8_0 divides and so has no single right rounding: it takes f64 as it would take the f32 nearest to it. */
+/* Block types divide and so have no single right rounding: they take f64 as they would take the f32 nearest to it. */
 static void f64_to_f32(dt_dtype destination, const void *in, float *out, int64_t n)
 {
-    if (destination == DT_F32 || destination == DT_Q8_0)
+    if (destination == DT_F32 || dt_block_type_of(destination))
         EACH(double, float, (float)x)
     else
         EACH(double, float, round_to_odd(x))
@@ -243,8 +210,9 @@ static void f64_to_f32(dt_dtype destination, const void *in, float *out, int64_t
 
 bool dt_can_convert(dt_dtype to, dt_dtype from)
 {
-    bool from_real = dt_dtype_is_float(from) || from == DT_Q8_0;
-    bool to_real = dt_dtype_is_float(to) || to == DT_Q8_0;
+    const dt_block_type *out = dt_block_type_of(to);
+    bool from_real = dt_dtype_is_float(from) || dt_block_type_of(from);
+    bool to_real = dt_dtype_is_float(to) || (out && out->write);
     return to == from || (from_real && to_real);
 }
 

@@ -1,7 +1,7 @@
 /*
  * convert.h - element types into one another. Narrowing rounds to nearest, ties to even; NaN stays NaN; f8e4m3
  * saturates to its largest finite value (it has no infinity), f8e5m2, f16 and bf16 overflow to infinity.
- * Widening is exact. Quantising q8_0 follows ggml: scale = max|x| / 127 rounded to f16, q = round(x / scale).
+ * Widening is exact. Block types are quantised as ggml's reference does (blocks.h).
  */
 #ifndef DT_TENSOR_CONVERT_H
 #define DT_TENSOR_CONVERT_H
