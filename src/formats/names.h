@@ -32,9 +32,10 @@ typedef enum dt_transform {
 typedef enum dt_when {
     DT_WHEN_always,
     DT_WHEN_gated,
-    DT_WHEN_plain,  /* the MLP has no gate */
-    DT_WHEN_shared, /* encoder and decoder share a table of tokens */
-    DT_WHEN_apart   /* each has its own */
+    DT_WHEN_plain,     /* the MLP has no gate */
+    DT_WHEN_shared,    /* encoder and decoder share a table of tokens */
+    DT_WHEN_apart,     /* each has its own */
+    DT_WHEN_two_norms, /* parallel branches, each below its own norm */
 } dt_when;
 
 enum { DT_NAME_PARTS = 3 };
@@ -71,7 +72,7 @@ typedef struct dt_name_table {
 dt_status dt_names_map(dt_mapping *mapping, const dt_name_table *table, const dt_model_config *config,
                        dt_error *err);
 
-/* The row for a canonical name under this configuration, with the numbers in the name; NULL when there is none. */
+/* The first row for a canonical name under this configuration, with the numbers in the name; NULL when there is none. */
 const dt_name_row *dt_names_row(const dt_name_table *table, const char *canonical,
                                 const dt_model_config *config, int64_t *numbers, int *count);
 /* pattern with its "{}" replaced by numbers in order. false: does not fit. */

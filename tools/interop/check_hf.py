@@ -21,25 +21,13 @@ from safetensors.torch import load_file
 transformers.logging.set_verbosity_error()
 transformers.utils.logging.disable_progress_bar()
 
-CLASSES = {
-    "t5": "AutoModelForSeq2SeqLM",
-    "mt5": "AutoModelForSeq2SeqLM",
-    "umt5": "AutoModelForSeq2SeqLM",
-    "bart": "AutoModelForSeq2SeqLM",
-    "mbart": "AutoModelForSeq2SeqLM",
-    "m2m_100": "AutoModelForSeq2SeqLM",
-    "marian": "AutoModelForSeq2SeqLM",
-    "pegasus": "AutoModelForSeq2SeqLM",
-    "gpt2": "AutoModelForCausalLM",
-    "llama": "AutoModelForCausalLM",
-    "mixtral": "AutoModelForCausalLM",
-}
+SEQ2SEQ = ("t5", "mt5", "umt5", "bart", "mbart", "m2m_100", "marian", "pegasus")  # all others are decoders
 
 
 def load(folder):
     with open(os.path.join(folder, "config.json")) as file:
         config = json.load(file)
-    name = CLASSES[config["model_type"]]
+    name = "AutoModelForSeq2SeqLM" if config["model_type"] in SEQ2SEQ else "AutoModelForCausalLM"
     if config["architectures"][0].endswith("EncoderModel"):
         name = config["architectures"][0]
     model, info = getattr(transformers, name).from_pretrained(folder, output_loading_info=True, dtype="auto")

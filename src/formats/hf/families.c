@@ -179,10 +179,13 @@ static int write_key(const dt_hf_key *k, const dt_model_config *c, json_t *json)
     case DT_HF_BOOL:
         return json_object_set_new(json, k->key, json_boolean(*(const bool *)field));
     case DT_HF_ACTIVATION:
+    case DT_HF_TORCH_ACTIVATION:
         break;
     }
+    dt_activation activation = *(const dt_activation *)field;
+    bool torch = k->kind == DT_HF_TORCH_ACTIVATION && activation == DT_ACT_GELU_TANH;
     return json_object_set_new(json, k->key,
-                               json_string(dt_hf_activation_name(*(const dt_activation *)field)));
+                               json_string(torch ? "gelu_pytorch_tanh" : dt_hf_activation_name(activation)));
 }
 
 /* A bias that every linear has is said by either word; classes ask for the one or the other. */

@@ -12,8 +12,18 @@
 #include <jansson.h>
 #include <stddef.h>
 
-/* An alias is another name that transformers reads, never writes: where it is given, it wins. */
-typedef enum dt_hf_kind { DT_HF_INT, DT_HF_REAL, DT_HF_BOOL, DT_HF_ACTIVATION, DT_HF_ALIAS } dt_hf_kind;
+/*
+ * An alias is another name that transformers reads, never writes: where it is given, it wins. Of the tanh form of gelu
+ * transformers has two, which round differently in bf16: a torch activation is written as gelu_pytorch_tanh.
+ */
+typedef enum dt_hf_kind {
+    DT_HF_INT,
+    DT_HF_REAL,
+    DT_HF_BOOL,
+    DT_HF_ACTIVATION,
+    DT_HF_TORCH_ACTIVATION,
+    DT_HF_ALIAS
+} dt_hf_kind;
 
 typedef struct dt_hf_key {
     dt_hf_kind kind;

@@ -34,6 +34,11 @@ static dt_model_config some_config(const char *family, uint64_t variant)
     c.max_sequence_length = 6;
     c.relative_attention_num_buckets = 8;
     c.relative_attention_max_distance = 20;
+    if (strcmp(family, "falcon") == 0) {
+        c.parallel_residual = variant & 4;
+        c.parallel_shared_norm = c.parallel_residual && (variant & 2);
+        c.add_bias_linear = variant & 1;
+    }
     bool bart = c.position_embedding_type != DT_POSITION_RELATIVE && strcmp(c.model_type, "t5") == 0;
     if (strcmp(c.model_type, "t5") == 0 && !bart)
         c.gated_linear_unit = variant & 1;
