@@ -34,6 +34,7 @@ typedef enum dt_position_embedding {
     DT_POSITION_LEARNED,   /**< learned_absolute: a table of max_sequence_length rows */
     DT_POSITION_ROPE,      /**< rope */
     DT_POSITION_RELATIVE,  /**< relative: T5's bucketed bias */
+    DT_POSITION_ALIBI,     /**< alibi: scores fall with distance, by a slope a head */
     DT_POSITION_NONE,      /**< none */
     DT_POSITION_SINUSOIDAL /**< sinusoidal: computed waves, added to the embeddings */
 } dt_position_embedding;
@@ -46,6 +47,13 @@ typedef enum dt_rope_scaling {
     DT_ROPE_DYNAMIC,
     DT_ROPE_LONGROPE
 } dt_rope_scaling;
+
+/** What a head's softmax holds beside its keys: nothing, a logit of 0, or a learnt one (a sink). */
+typedef enum dt_softmax_type {
+    DT_SOFTMAX_VANILLA,
+    DT_SOFTMAX_OFF_BY_ONE,
+    DT_SOFTMAX_LEARNABLE
+} dt_softmax_type;
 
 /** What a router makes of its logits. */
 typedef enum dt_router_score { DT_ROUTER_SOFTMAX, DT_ROUTER_SIGMOID } dt_router_score;
@@ -67,6 +75,11 @@ typedef struct dt_model_config {
 #undef ENUM
     int eos_count;
     int32_t eos_token_ids[DT_MAX_STOP_IDS];
+    int64_t window_left; /**< Megatron's window_size[0]: keys seen before a query's own; -1: all */
+    int64_t
+        window_attn_skip_freq; /**< one layer in so many has no window (the last of each), 0: none; or … */
+    int window_listed; /**< … a bit each of so many layers says who has one, in window_layers; else 0 */
+    uint8_t window_layers[DT_MAX_LAYERS / 8];
     int64_t
         moe_layer_freq; /**< one layer in so many has experts, from layer 0 on; or, where it was a list … */
     int moe_listed;     /**< … of so many layers: a bit each in moe_layers; else 0 */
@@ -103,12 +116,19 @@ bool dt_config_has_output_bias(const dt_model_config *config);
 /** Is the MLP of this layer (from 0) a mixture of experts? */
 bool dt_config_layer_is_moe(const dt_model_config *config, int64_t layer);
 
+/** How many keys before its own a query of this layer (from 0) sees; -1: all. */
+int64_t dt_config_layer_window(const dt_model_config *config, int64_t layer);
+
+/** Say which layers have the window, one after another from layer 0. `count` is at most DT_MAX_LAYERS. */
+void dt_config_list_windows(dt_model_config *config, const bool *windowed, int count);
+
 /** Text of enum values, as Megatron spells them ("RMSNorm", "learned_absolute", "silu"); NULL when out of range. */
 const char *dt_normalization_name(dt_normalization value);
 const char *dt_norm_placement_name(dt_norm_placement value);
 const char *dt_position_embedding_name(dt_position_embedding value);
 const char *dt_rope_scaling_name(dt_rope_scaling value);
 const char *dt_activation_name(dt_activation value);
+const char *dt_softmax_type_name(dt_softmax_type value);
 const char *dt_router_score_name(dt_router_score value);
 
 #ifdef __cplusplus

@@ -1,9 +1,21 @@
 /*
  * inputs.c - the inputs of a step and the head, alike for every model.
  */
+#include "graph/ir.h"
 #include "models/inputs.h"
 
 #include <stdio.h>
+
+/* [A] zeros */
+static dt_tensor *zero_logits(dt_graph *g, const dt_model_config *config)
+{
+    int64_t heads = config->num_attention_heads;
+    float *zeros = DT_NEW_ARRAY(g->arena, float, heads);
+    if (zeros)
+        return dt_graph_constant(g, "softmax.offset", heads, zeros);
+    dt_graph_fail(g, DT_NO_MEMORY, "no memory for %lld logits", (long long)heads);
+    return NULL;
+}
 
 dt_stack dt_model_stack(dt_graph *g, const dt_model_config *config, const dt_build_options *options,
                         const char *name, const char *point, int64_t layers)
@@ -19,6 +31,8 @@ dt_stack dt_model_stack(dt_graph *g, const dt_model_config *config, const dt_bui
                       .rope_magnitude = 1};
     if (config->position_embedding_type == DT_POSITION_ROPE)
         stack.inv_freq = dt_rope_frequencies(g, config, &stack.rope_magnitude);
+    if (config->softmax_type == DT_SOFTMAX_OFF_BY_ONE)
+        stack.zero_logits = zero_logits(g, config);
     return stack;
 }
 

@@ -23,8 +23,11 @@ static const char *const placement_names[] = {
 };
 
 static const char *const position_names[] = {
-    [DT_POSITION_LEARNED] = "learned_absolute", [DT_POSITION_ROPE] = "rope",
-    [DT_POSITION_RELATIVE] = "relative",        [DT_POSITION_NONE] = "none",
+    [DT_POSITION_LEARNED] = "learned_absolute",
+    [DT_POSITION_ROPE] = "rope",
+    [DT_POSITION_RELATIVE] = "relative",
+    [DT_POSITION_NONE] = "none",
+    [DT_POSITION_ALIBI] = "alibi",
     [DT_POSITION_SINUSOIDAL] = "sinusoidal",
 };
 
@@ -39,6 +42,12 @@ static const char *const activation_names[] = {
     [DT_ACT_RELU] = "relu",           [DT_ACT_SQUARED_RELU] = "squared_relu",
     [DT_ACT_SILU] = "silu",           [DT_ACT_TANH] = "tanh",
     [DT_ACT_SIGMOID] = "sigmoid",
+};
+
+static const char *const softmax_names[] = {
+    [DT_SOFTMAX_VANILLA] = "vanilla",
+    [DT_SOFTMAX_OFF_BY_ONE] = "off-by-one",
+    [DT_SOFTMAX_LEARNABLE] = "learnable",
 };
 
 static const char *const router_names[] = {
@@ -74,6 +83,11 @@ const char *dt_activation_name(dt_activation value)
     return NAME_OF(activation_names, value);
 }
 
+const char *dt_softmax_type_name(dt_softmax_type value)
+{
+    return NAME_OF(softmax_names, value);
+}
+
 const char *dt_router_score_name(dt_router_score value)
 {
     return NAME_OF(router_names, value);
@@ -88,9 +102,28 @@ bool dt_config_layer_is_moe(const dt_model_config *c, int64_t layer)
     return c->moe_layer_freq > 0 && layer % c->moe_layer_freq == 0;
 }
 
+int64_t dt_config_layer_window(const dt_model_config *c, int64_t layer)
+{
+    if (layer < 0 || layer >= DT_MAX_LAYERS)
+        return -1;
+    bool windowed = c->window_listed
+                        ? c->window_layers[layer / 8] >> (layer % 8) & 1
+                        : c->window_attn_skip_freq == 0 || (layer + 1) % c->window_attn_skip_freq;
+    return windowed ? c->window_left : -1;
+}
+
+void dt_config_list_windows(dt_model_config *c, const bool *windowed, int count)
+{
+    c->window_listed = count;
+    memset(c->window_layers, 0, sizeof c->window_layers);
+    for (int i = 0; i < count; i++)
+        c->window_layers[i / 8] |= (uint8_t)(windowed[i] << (i % 8));
+}
+
 void dt_config_init(dt_model_config *config)
 {
     memset(config, 0, sizeof *config);
+    config->window_left = -1;
     config->moe_layer_freq = 1;
 #define INT(field, key, initial, extension)        config->field = (initial);
 #define REAL(field, key, initial, extension)       config->field = (initial);
@@ -229,6 +262,9 @@ static dt_status check_positions(const dt_model_config *c, dt_error *err)
         return check_range("relative_attention_max_distance", c->relative_attention_max_distance,
                            buckets / 2 + 1, MAX_POSITIONS, err);
     }
+    if (c->position_embedding_type == DT_POSITION_ALIBI)
+        return dt_fail(err, DT_UNSUPPORTED,
+                       "configuration: \"position_embedding_type\" alibi is not computed yet");
     if (c->position_embedding_type != DT_POSITION_ROPE)
         return DT_OK;
     int64_t rotary = (int64_t)((double)c->kv_channels * c->rotary_percent);
@@ -250,6 +286,25 @@ static dt_status check_positions(const dt_model_config *c, dt_error *err)
     if (c->rope_scaling_type != DT_ROPE_PLAIN && !(c->rope_scaling_factor >= 1))
         return dt_fail(err, DT_UNSUPPORTED, "configuration: rope scaling factor is %g, expected at least 1",
                        c->rope_scaling_factor);
+    return DT_OK;
+}
+
+static dt_status check_attention(const dt_model_config *c, dt_error *err)
+{
+    DT_PASS(check_range("window_size", c->window_left, -1, MAX_POSITIONS, err));
+    DT_PASS(check_range("window_attn_skip_freq", c->window_attn_skip_freq, 0, MAX_LAYERS, err));
+    if (c->window_listed && c->window_listed != c->num_layers)
+        return dt_fail(
+            err, DT_UNSUPPORTED,
+            "configuration: the list of windowed layers has %d entries, but \"num_layers\" is %lld",
+            c->window_listed, (long long)c->num_layers);
+    if (!(c->attention_soft_cap >= 0) || !isfinite(c->attention_soft_cap))
+        return dt_fail(err, DT_UNSUPPORTED,
+                       "configuration: the soft cap of attention scores is %g, expected 0 or more",
+                       c->attention_soft_cap);
+    if (strcmp(c->model_type, "gpt") != 0 && (c->window_left >= 0 || c->softmax_type != DT_SOFTMAX_VANILLA))
+        return dt_fail(err, DT_UNSUPPORTED, "configuration: \"%s\" is set, which only GPT models have",
+                       c->window_left >= 0 ? "window_size" : "softmax_type");
     return DT_OK;
 }
 
@@ -303,6 +358,7 @@ dt_status dt_config_check(const dt_model_config *c, dt_error *err)
     DT_PASS(check_experts(c, err));
     DT_PASS(check_block(c, err));
     DT_PASS(check_encoder(c, err));
+    DT_PASS(check_attention(c, err));
     if (c->num_attention_heads % c->num_query_groups)
         return dt_fail(
             err, DT_UNSUPPORTED,
@@ -438,6 +494,9 @@ const char *dt_config_difference(const dt_model_config *first, const dt_model_co
 #undef BOOL
 #undef ENUM
 #undef SAME
+    for (int64_t i = 0; i < a.num_layers; i++)
+        if (dt_config_layer_window(&a, i) != dt_config_layer_window(&b, i))
+            return "window_size";
     for (int64_t i = 0; i < a.num_layers; i++)
         if (dt_config_layer_is_moe(&a, i) != dt_config_layer_is_moe(&b, i))
             return "moe_layer_freq";

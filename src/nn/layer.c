@@ -118,6 +118,7 @@ static dt_attention_spec attention_spec(const dt_model_config *c, int64_t groups
                                .groups = groups,
                                .head_dim = c->kv_channels,
                                .scale = c->softmax_scale,
+                               .soft_cap = c->attention_soft_cap,
                                .window_left = -1,
                                .window_right = -1};
 }
@@ -132,15 +133,31 @@ static dt_tensor *bias_table(const dt_layer *l)
                         s->config->num_attention_heads, DT_SPLIT_NONE);
 }
 
+/* The logit [A] beside the keys of a head, or none. */
+static dt_tensor *sink(const dt_layer *l)
+{
+    const dt_model_config *c = l->stack->config;
+    if (c->softmax_type == DT_SOFTMAX_LEARNABLE)
+        return dt_nn_vector(l->stack->g, l->prefix, "self_attention.core_attention.softmax_offset",
+                            c->num_attention_heads, DT_SPLIT_COLUMN, DT_INIT_NORMAL);
+    return c->softmax_type == DT_SOFTMAX_OFF_BY_ONE ? l->stack->zero_logits : NULL;
+}
+
 dt_tensor *dt_layer_self_core(dt_layer *l, dt_tensor *q, dt_tensor *k, dt_tensor *v)
 {
     const dt_stack *s = l->stack;
     dt_attention_spec spec = attention_spec(s->config, s->config->num_query_groups);
     spec.causal = s->causal;
+    spec.window_left = dt_config_layer_window(s->config, l->number);
     spec.bias_max_distance = s->config->relative_attention_max_distance;
     spec.bias_bidirectional = !s->causal;
-    dt_attention_inputs in = {
-        .q = q, .k = k, .v = v, .rows = s->rows, .keys = s->rows, .bias_table = bias_table(l)};
+    dt_attention_inputs in = {.q = q,
+                              .k = k,
+                              .v = v,
+                              .rows = s->rows,
+                              .keys = s->rows,
+                              .bias_table = bias_table(l),
+                              .sink = sink(l)};
     if (s->rows.past) {
         in.k_cache = cache(l, "k_cache", s->kv_blocks, s->config->num_query_groups);
         in.v_cache = cache(l, "v_cache", s->kv_blocks, s->config->num_query_groups);

@@ -22,9 +22,10 @@ typedef struct dt_stack {
     dt_tensor *positions; /* [T] i32 */
     dt_tensor *inv_freq;  /* rotary frequencies, or NULL */
     double rope_magnitude;
-    dt_tensor *bias_table; /* relative positions shared by the layers, or NULL */
-    const char *bias_name; /* its own table in every layer: name below the layer's prefix, or NULL */
-    dt_dim kv_blocks;      /* with a cache: blocks in the pool */
+    dt_tensor *zero_logits; /* [A] zeros where every softmax counts one more, or NULL */
+    dt_tensor *bias_table;  /* relative positions shared by the layers, or NULL */
+    const char *bias_name;  /* its own table in every layer: name below the layer's prefix, or NULL */
+    dt_dim kv_blocks;       /* with a cache: blocks in the pool */
     dt_dtype kv_dtype;
     /* cross attention; memory_rows.cu_seqlens describes `memory`, or past and block_table what was stored of it */
     bool cross;

@@ -101,6 +101,19 @@ dt_status dt_hf_refuse_true(const json_t *json, const char *key, dt_error *err);
 /* Where a key is null its field gets `value`, whatever the class's default for an absent one. */
 void dt_hf_null_means(const json_t *json, const char *key, int64_t *field, int64_t value);
 
+/*
+ * Windows. One for all layers, as "sliding_window" says (absent: `initial`; null, or -1: none); or for the layers that
+ * "layer_types" lists (absent: all but one in `skip`, the last of each); or, Qwen's way, behind "use_sliding_window"
+ * for the layers from "max_window_layers" on, or those listed.
+ */
+dt_status dt_hf_read_window(dt_model_config *config, const json_t *json, int64_t initial, dt_error *err);
+dt_status dt_hf_read_layer_windows(dt_model_config *config, const json_t *json, int64_t initial, int64_t skip,
+                                   dt_error *err);
+dt_status dt_hf_read_switched_windows(dt_model_config *config, const json_t *json, dt_error *err);
+dt_status dt_hf_write_window(const dt_model_config *config, json_t *json, dt_error *err);
+dt_status dt_hf_write_layer_windows(const dt_model_config *config, json_t *json, dt_error *err);
+dt_status dt_hf_write_switched_windows(const dt_model_config *config, json_t *json, dt_error *err);
+
 /* Llama's class defaults, which its many relatives start from. */
 void dt_hf_llama_defaults(dt_model_config *config);
 

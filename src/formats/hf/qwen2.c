@@ -27,8 +27,14 @@ static dt_status read(dt_model_config *c, const json_t *json, const dt_hf_eviden
 {
     (void)evidence;
     dt_hf_null_means(json, "num_key_value_heads", &c->num_query_groups, -1);
-    DT_PASS(dt_hf_refuse_true(json, "use_sliding_window", err));
+    DT_PASS(dt_hf_read_switched_windows(c, json, err));
     return dt_hf_read_rope(c, json, err);
 }
 
-DT_HF_FAMILY(qwen2, "Qwen2ForCausalLM", defaults, read, dt_hf_write_rope)
+static dt_status write(const dt_model_config *c, json_t *json, dt_error *err)
+{
+    DT_PASS(dt_hf_write_switched_windows(c, json, err));
+    return dt_hf_write_rope(c, json, err);
+}
+
+DT_HF_FAMILY(qwen2, "Qwen2ForCausalLM", defaults, read, write)

@@ -33,10 +33,14 @@ static void defaults(dt_model_config *c)
 static dt_status read(dt_model_config *c, const json_t *json, const dt_hf_evidence *evidence, dt_error *err)
 {
     (void)evidence;
-    if (dt_json_get(json, "sliding_window"))
-        return dt_fail(err, DT_UNSUPPORTED,
-                       "config.json: \"sliding_window\" is set, which drivetrain does not compute yet");
+    DT_PASS(dt_hf_read_window(c, json, -1, err));
     return dt_hf_read_rope(c, json, err);
 }
 
-DT_HF_FAMILY(starcoder2, "Starcoder2ForCausalLM", defaults, read, dt_hf_write_rope)
+static dt_status write(const dt_model_config *c, json_t *json, dt_error *err)
+{
+    DT_PASS(dt_hf_write_window(c, json, err));
+    return dt_hf_write_rope(c, json, err);
+}
+
+DT_HF_FAMILY(starcoder2, "Starcoder2ForCausalLM", defaults, read, write)

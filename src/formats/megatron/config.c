@@ -39,6 +39,11 @@ static const char *rope_word(int v)
     return dt_rope_scaling_name((dt_rope_scaling)v);
 }
 
+static const char *softmax_word(int v)
+{
+    return dt_softmax_type_name((dt_softmax_type)v);
+}
+
 static const char *router_word(int v)
 {
     return dt_router_score_name((dt_router_score)v);
@@ -100,6 +105,7 @@ READ_ENUM(dt_norm_placement, placement_word)
 READ_ENUM(dt_position_embedding, position_word)
 READ_ENUM(dt_rope_scaling, rope_word)
 READ_ENUM(dt_activation, activation_word)
+READ_ENUM(dt_softmax_type, softmax_word)
 READ_ENUM(dt_router_score, router_word)
 
 /* ---- what drivetrain does not compute yet ---- */
@@ -116,7 +122,6 @@ static const char *const refused_switches[] = {
 };
 
 static const char *const refused_values[] = {
-    "window_size",
     "activation_func_clamp_value",
     "glu_linear_offset",
     "no_rope_freq",
@@ -139,7 +144,6 @@ static bool says_nothing(const json_t *value)
 
 static dt_status refuse_unknown_mathematics(const json_t *json, dt_error *err)
 {
-    const char *softmax = NULL;
     for (int i = 0; i < COUNT(refused_switches); i++)
         if (json_is_true(json_object_get(json, refused_switches[i])))
             return dt_fail(err, DT_UNSUPPORTED, "key \"%s\" is true, which drivetrain does not compute yet",
@@ -148,11 +152,6 @@ static dt_status refuse_unknown_mathematics(const json_t *json, dt_error *err)
         if (!says_nothing(json_object_get(json, refused_values[i])))
             return dt_fail(err, DT_UNSUPPORTED, "key \"%s\" is set, which drivetrain does not compute yet",
                            refused_values[i]);
-    if (json_is_string(json_object_get(json, "softmax_type")))
-        softmax = json_string_value(json_object_get(json, "softmax_type"));
-    if (softmax && strcmp(softmax, "vanilla") != 0)
-        return dt_fail(err, DT_UNSUPPORTED, "key \"softmax_type\" is \"%s\"; drivetrain computes vanilla",
-                       softmax);
     return DT_OK;
 }
 
@@ -169,6 +168,64 @@ static dt_status read_rows(const json_t *json, dt_model_config *c, dt_error *err
 #undef REAL
 #undef BOOL
 #undef ENUM
+    return DT_OK;
+}
+
+static dt_status no_window(const json_t *value, dt_error *err)
+{
+    char *text = json_dumps(value, JSON_ENCODE_ANY | JSON_COMPACT);
+    dt_fail(err, DT_UNSUPPORTED,
+            "key \"window_size\" is %.80s; drivetrain computes [keys before, 0], -1 before for all",
+            text ? text : "?");
+    free(text);
+    return DT_UNSUPPORTED;
+}
+
+/* [keys before, keys after], or the same as text from a command line: "128,0". */
+static dt_status read_window_size(const json_t *json, dt_model_config *c, dt_error *err)
+{
+    const json_t *value = dt_json_get(json, "window_size");
+    json_int_t side[2];
+    int read = 0;
+    if (!value)
+        return DT_OK;
+    if (json_is_string(value) &&
+        sscanf(json_string_value(value), "%" JSON_INTEGER_FORMAT ",%" JSON_INTEGER_FORMAT "%n", &side[0],
+               &side[1], &read) == 2 &&
+        json_string_value(value)[read] == 0)
+        read = 2;
+    else if (json_is_array(value) && json_array_size(value) == 2)
+        for (read = 0; read < 2 && json_is_integer(json_array_get(value, (size_t)read)); read++)
+            side[read] = json_integer_value(json_array_get(value, (size_t)read));
+    if (read != 2 || side[0] < -1 || side[0] > INT32_MAX || side[1] > 0 || side[1] < -1 ||
+        (side[0] >= 0 && side[1] != 0))
+        return no_window(value, err);
+    c->window_left = side[0];
+    return DT_OK;
+}
+
+/* Which layers have the window: all but one in so many, or a list of zeros and ones. */
+static dt_status read_windows(const json_t *json, dt_model_config *c, dt_error *err)
+{
+    const json_t *list = dt_json_get(json, "window_attn_skip_freq");
+    bool windowed[DT_MAX_LAYERS];
+    DT_PASS(read_window_size(json, c, err));
+    if (c->window_left < 0)
+        return DT_OK; /* nothing to skip */
+    if (!json_is_array(list))
+        return dt_json_int(json, "window_attn_skip_freq", &c->window_attn_skip_freq, err);
+    if (json_array_size(list) > DT_MAX_LAYERS)
+        return dt_fail(err, DT_LIMIT, "key \"window_attn_skip_freq\" lists %zu layers, at most %d are read",
+                       json_array_size(list), DT_MAX_LAYERS);
+    for (size_t i = 0; i < json_array_size(list); i++) {
+        const json_t *item = json_array_get(list, i);
+        if (!json_is_boolean(item) &&
+            !(json_is_integer(item) && json_integer_value(item) >= 0 && json_integer_value(item) <= 1))
+            return dt_fail(err, DT_FORMAT,
+                           "key \"window_attn_skip_freq\" lists something other than 0 and 1");
+        windowed[i] = json_is_true(item) || json_integer_value(item) == 1;
+    }
+    dt_config_list_windows(c, windowed, (int)json_array_size(list));
     return DT_OK;
 }
 
@@ -315,6 +372,7 @@ dt_status dt_megatron_read_config(const json_t *json, bool t5, dt_model_config *
     DT_PASS(refuse_unknown_mathematics(json, err));
     DT_PASS(read_rows(json, c, err));
     DT_PASS(read_argument_names(json, c, err));
+    DT_PASS(read_windows(json, c, err));
     DT_PASS(read_expert_layers(json, c, err));
     DT_PASS(read_activation_switches(json, c, err));
     DT_PASS(read_rope_switches(json, c, err));
@@ -352,6 +410,7 @@ static int write_rows(const dt_model_config *c, const dt_model_config *plain, js
 #define WORD_dt_position_embedding dt_position_embedding_name
 #define WORD_dt_rope_scaling       dt_rope_scaling_name
 #define WORD_dt_activation         dt_activation_name
+#define WORD_dt_softmax_type       dt_softmax_type_name
 #define WORD_dt_router_score       dt_router_score_name
 #define ENUM(field, key, type, initial, extension)                                                           \
     if (DIFFERS(field, extension))                                                                           \
@@ -379,6 +438,22 @@ static int write_rope(const dt_model_config *c, json_t *json)
         failed |= json_object_set_new(json, "rope_scaling", json_true());
     }
     return failed;
+}
+
+static int write_windows(const dt_model_config *c, json_t *json)
+{
+    if (c->window_left < 0)
+        return 0;
+    int failed = json_object_set_new(json, "window_size", json_pack("[I,i]", (json_int_t)c->window_left, 0));
+    if (!c->window_listed)
+        return c->window_attn_skip_freq == 0
+                   ? failed
+                   : failed | json_object_set_new(json, "window_attn_skip_freq",
+                                                  json_integer(c->window_attn_skip_freq));
+    json_t *list = json_array();
+    for (int i = 0; list && i < c->window_listed; i++)
+        failed |= json_array_append_new(list, json_integer(c->window_layers[i / 8] >> (i % 8) & 1));
+    return failed | json_object_set_new(json, "window_attn_skip_freq", list);
 }
 
 static int write_expert_layers(const dt_model_config *c, json_t *json)
@@ -416,6 +491,7 @@ dt_status dt_megatron_write_config(const dt_model_config *c, json_t **out, dt_er
     failed |= put_word(json, "model_type", c->model_type);
     failed |= write_rows(c, &plain, json);
     failed |= write_rope(c, json);
+    failed |= write_windows(c, json);
     failed |= write_stop_ids(c, json);
     failed |= c->num_moe_experts ? write_expert_layers(c, json) : 0;
     if (c->softmax_scale == 1.0 / sqrt((double)c->kv_channels))
