@@ -42,7 +42,7 @@ static dt_model_config some_config(const char *family, uint64_t variant)
     bool bart = c.position_embedding_type != DT_POSITION_RELATIVE && strcmp(c.model_type, "t5") == 0;
     if (strcmp(c.model_type, "t5") == 0 && !bart)
         c.gated_linear_unit = variant & 1;
-    if (grouped && !c.add_bias_linear && !c.num_moe_experts)
+    if (grouped && !c.add_bias_linear && !c.num_moe_experts && strcmp(family, "phi3") != 0)
         c.add_qkv_bias = c.attention_output_bias = c.mlp_bias = variant & 1;
     c.share_embeddings_and_output_weights = variant & 2;
     c.no_output_layer_bias = c.share_embeddings_and_output_weights;
