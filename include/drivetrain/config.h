@@ -55,9 +55,6 @@ typedef enum dt_softmax_type {
     DT_SOFTMAX_LEARNABLE
 } dt_softmax_type;
 
-/** What a router makes of its logits. */
-typedef enum dt_router_score { DT_ROUTER_SOFTMAX, DT_ROUTER_SIGMOID } dt_router_score;
-
 enum { DT_MAX_STOP_IDS = 16, DT_MAX_LAYERS = 1 << 12 };
 
 typedef struct dt_model_config {

@@ -145,6 +145,8 @@ dt_tensor *dt_scale(dt_graph *g, dt_tensor *x, double factor);   /**< the factor
 dt_tensor *dt_activate(dt_graph *g, dt_tensor *x, dt_activation kind);
 /** [T, 2F] = [gate | up] → act(gate) · up, [T, F]. */
 dt_tensor *dt_glu(dt_graph *g, dt_tensor *x, dt_activation kind);
+/** The same of bounded halves: act(min(gate, limit)) · (clamp(up, −limit, limit) + offset); a limit of 0 is none. */
+dt_tensor *dt_glu_bounded(dt_graph *g, dt_tensor *x, dt_activation kind, double limit, double offset);
 
 /**
  * Cut columns by groups: x [T, groups · Σwidth] holds for each group its parts side by side; out[i] collects part
@@ -208,6 +210,35 @@ dt_tensor *dt_attention(dt_graph *g, const dt_attention_inputs *in, const dt_att
 /** Store k, v [S, K·D] at positions past[b]… of the caches without attending (an encoder's output, once). */
 void dt_kv_store(dt_graph *g, dt_tensor *k, dt_tensor *v, dt_rows rows, dt_tensor *k_cache,
                  dt_tensor *v_cache, int64_t groups, int64_t head_dim);
+
+/* ---- mixture of experts: E experts, of which each row chooses k ---- */
+
+/** What a router makes of its logits. */
+typedef enum dt_router_score { DT_ROUTER_SOFTMAX, DT_ROUTER_SIGMOID } dt_router_score;
+
+typedef struct dt_route_spec {
+    int64_t topk;
+    dt_router_score score;
+    bool pre_softmax; /**< softmax over all experts, then the top k; else over the k chosen ones */
+    double scaling;   /**< of the weights; 0 = none. Sigmoids of k > 1 are divided by their sum first */
+} dt_route_spec;
+
+/**
+ * logits [T, E] → experts [T, k] i32, best first, equal ones by number, and their weights [T, k]. Chosen by
+ * softmax (that is: by logit) or by sigmoid plus `bias` [E], which weights do not see; NULL without one. The choice
+ * itself has no gradient.
+ */
+void dt_route(dt_graph *g, dt_tensor *logits, dt_tensor *bias, const dt_route_spec *spec, dt_tensor **experts,
+              dt_tensor **weights);
+/**
+ * y[t, j] = x[t] · w_eᵀ + bias_e with e = experts[t, j]: [T, k, N]. w is [E·N, K], the experts' matrices below one
+ * another, bias [E·N] or NULL. x is [T, K], or [T, k, K] with a row for each choice. Rows of one expert are
+ * multiplied together, and only chosen experts' weights are read.
+ */
+dt_tensor *dt_expert_linear(dt_graph *g, dt_tensor *x, dt_tensor *w, dt_tensor *experts, dt_tensor *bias,
+                            int64_t expert_count);
+/** Σ_j weights[t, j] · y[t, j] in the order of choice: y [T, k, H] → [T, H]. y [T, H] with weights [T, 1] will do. */
+dt_tensor *dt_sum_choices(dt_graph *g, dt_tensor *y, dt_tensor *weights);
 
 /** x [T, H], index [R] i32 → [R, H]: the rows whose logits are wanted. */
 dt_tensor *dt_take_rows(dt_graph *g, dt_tensor *x, dt_tensor *index);

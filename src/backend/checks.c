@@ -101,6 +101,11 @@ static dt_status add_op(dt_check **list, const dt_op *op, dt_arena *arena, dt_er
         return add(list, (dt_check){.kind = CHECK_IDS, .a = in[1], .limit = vocab, .negative_allowed = true},
                    arena, err);
     }
+    case DT_OP_expert_linear: /* experts; route's are what they must be */
+        if (!is_bound_by_caller(in[2]))
+            return DT_OK;
+        return add(list, (dt_check){.kind = CHECK_IDS, .a = in[2], .limit = op->attr.experts.count}, arena,
+                   err);
     case DT_OP_attention:
         return add_attention(list, op, arena, err);
     case DT_OP_kv_store:

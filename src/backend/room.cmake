@@ -6,7 +6,7 @@ include(${CMAKE_CURRENT_LIST_DIR}/cpu/sources.cmake OPTIONAL)
 dt_room(backend
   SOURCES backend.c weights.c executor.c checks.c pages.c bucket.c
           reference/reference.c reference/operands.c reference/activation.c reference/attention.c
-          reference/attention_grad.c reference/cross_entropy.c reference/elementwise.c reference/fused_linear.c
+          reference/attention_grad.c reference/cross_entropy.c reference/elementwise.c reference/experts.c reference/fused_linear.c
           reference/gather.c reference/groups.c reference/heads.c reference/layer_norm.c reference/linear.c
           reference/rms_norm.c reference/rope.c reference/scalars.c reference/sinusoid.c
           ${dt_cpu_sources}

@@ -283,8 +283,15 @@ dt_tensor *dt_activate(dt_graph *g, dt_tensor *x, dt_activation kind)
 
 dt_tensor *dt_glu(dt_graph *g, dt_tensor *x, dt_activation kind)
 {
-    dt_attributes attr = {.activation = {kind}};
+    return dt_glu_bounded(g, x, kind, 0, 0);
+}
+
+dt_tensor *dt_glu_bounded(dt_graph *g, dt_tensor *x, dt_activation kind, double limit, double offset)
+{
+    dt_attributes attr = {.activation = {kind, (float)limit, (float)offset}};
     check_activation(g, "glu", kind);
+    if (!(limit >= 0) || !isfinite(limit) || !isfinite(offset))
+        dt_graph_fail(g, DT_INVALID, "glu: limit %g and offset %g cannot be", limit, offset);
     return result_of(g, DT_OP_glu, &attr, INPUTS(x));
 }
 
@@ -344,6 +351,28 @@ void dt_kv_store(dt_graph *g, dt_tensor *k, dt_tensor *v, dt_rows rows, dt_tenso
     dt_tensor *input[] = {k, v, rows.cu_seqlens, rows.past, rows.block_table, k_cache, v_cache};
     if (building(g))
         dt_graph_add_op(g, DT_OP_kv_store, 7, input, &attr);
+}
+
+void dt_route(dt_graph *g, dt_tensor *logits, dt_tensor *bias, const dt_route_spec *spec, dt_tensor **experts,
+              dt_tensor **weights)
+{
+    dt_attributes attr = {.route = *spec};
+    attr.route.scaling = rounded_factor(g, "route", spec->scaling);
+    dt_op *op = building(g) ? dt_graph_add_op(g, DT_OP_route, INPUTS(logits, bias), &attr) : NULL;
+    *experts = op ? op->output[0] : harmless(g);
+    *weights = op ? op->output[1] : harmless(g);
+}
+
+dt_tensor *dt_expert_linear(dt_graph *g, dt_tensor *x, dt_tensor *w, dt_tensor *experts, dt_tensor *bias,
+                            int64_t expert_count)
+{
+    dt_attributes attr = {.experts = {.count = expert_count}};
+    return result_of(g, DT_OP_expert_linear, &attr, INPUTS(x, w, experts, bias));
+}
+
+dt_tensor *dt_sum_choices(dt_graph *g, dt_tensor *y, dt_tensor *weights)
+{
+    return result_of(g, DT_OP_sum_choices, NULL, INPUTS(y, weights));
 }
 
 dt_tensor *dt_take_rows(dt_graph *g, dt_tensor *x, dt_tensor *index)

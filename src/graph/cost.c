@@ -76,6 +76,38 @@ void dt_cost_linear_dw(const dt_op *op, const int64_t *counts, dt_cost *cost, dt
     add_operands(op, counts, cost, weight);
 }
 
+/* Experts that rows meet when every choice is equally likely: E · (1 - (1 - k/E)^T). */
+static double experts_met(const dt_op *op, const dt_tensor *experts, const int64_t *counts)
+{
+    double E = (double)op->attr.experts.count, T = (double)dt_dim_count(experts->dim[0], counts);
+    double k = (double)dt_dim_count(experts->dim[1], counts);
+    return E * (1 - pow(1 - fmin(k / E, 1), T));
+}
+
+/* Each choice is a row that meets one expert's matrix; only the weights of experts that are met are read. */
+static void add_expert_product(const dt_op *op, const dt_tensor *experts, const dt_tensor *w,
+                               const int64_t *counts, dt_cost *cost, dt_dtype weight)
+{
+    double matrix = elements(w, counts) / (double)op->attr.experts.count;
+    cost->flops += 2 * elements(experts, counts) * matrix;
+    if (w->kind == DT_TENSOR_PARAM)
+        cost->weight_bytes += weight_bytes(experts_met(op, experts, counts) * matrix, weight);
+    for (int i = 0; i < op->input_count; i++)
+        if (op->input[i] && op->input[i]->kind != DT_TENSOR_PARAM)
+            cost->activation_bytes += (double)dt_tensor_bytes(op->input[i], counts);
+    cost->activation_bytes += (double)dt_tensor_bytes(op->output[0], counts);
+}
+
+void dt_cost_expert_linear(const dt_op *op, const int64_t *counts, dt_cost *cost, dt_dtype weight)
+{
+    add_expert_product(op, op->input[2], op->input[1], counts, cost, weight);
+}
+
+void dt_cost_expert_linear_dw(const dt_op *op, const int64_t *counts, dt_cost *cost, dt_dtype weight)
+{
+    add_expert_product(op, op->input[2], op->output[0], counts, cost, weight);
+}
+
 /* How many keys a query sees, were all sequences of one length; over a cache, were it full. */
 static double keys_of_a_query(const dt_op *op, const int64_t *counts)
 {

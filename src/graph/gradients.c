@@ -195,3 +195,45 @@ void dt_gradient_dot(dt_graph *g, const dt_op *op, dt_tensor *const *dy, const b
         if (want[i])
             dx[i] = append_one(g, op->input[i], DT_OP_scale_by, NULL, INPUTS(op->input[1 - i], s));
 }
+
+/* ---- mixture of experts ---- */
+
+/* The choice is a step function: only the weights carry a gradient, and none reaches the bias that helps to choose. */
+void dt_gradient_route(dt_graph *g, const dt_op *op, dt_tensor *const *dy, const bool *want, dt_tensor **dx)
+{
+    if (want[0] && dy[1])
+        dx[0] = append_one(g, op->input[0], DT_OP_route_grad, &op->attr,
+                           INPUTS(op->input[0], op->output[0], dy[1]));
+}
+
+/* As linear's, expert by expert; an x that all choices of a row share gets the sum of theirs. */
+void dt_gradient_expert_linear(dt_graph *g, const dt_op *op, dt_tensor *const *dy, const bool *want,
+                               dt_tensor **dx)
+{
+    dt_tensor *x = op->input[0], *w = op->input[1], *experts = op->input[2];
+    if (want[1])
+        dx[1] = append_one(g, w, DT_OP_expert_linear_dw, &op->attr, INPUTS(dy[0], x, experts));
+    if (op->input_count > 3 && want[3])
+        dx[3] = append_one(g, op->input[3], DT_OP_expert_column_sum, &op->attr, INPUTS(dy[0], experts));
+    if (!want[0])
+        return;
+    dx[0] = append_one(g, x, DT_OP_expert_linear_dx, &op->attr, INPUTS(dy[0], w, experts));
+    if (dx[0] && x->rank == 2)
+        dx[0] = append_one(g, x, DT_OP_sum_choices, NULL, INPUTS(dx[0]));
+}
+
+/* y = Σ_j w_j·x_j:  dx_j = w_j · dy, dw_j = x_j · dy */
+void dt_gradient_sum_choices(dt_graph *g, const dt_op *op, dt_tensor *const *dy, const bool *want,
+                             dt_tensor **dx)
+{
+    dt_tensor *x = op->input[0], *weights = op->input_count > 1 ? op->input[1] : NULL;
+    dt_attributes attr = {.experts = {.flat = x->rank == 2}};
+    if (!weights) {
+        dt_graph_fail(g, DT_UNSUPPORTED, "sum_choices without weights has no gradient");
+        return;
+    }
+    if (want[0])
+        dx[0] = append_one(g, x, DT_OP_spread_choices, &attr, INPUTS(dy[0], weights));
+    if (want[1])
+        dx[1] = append_one(g, weights, DT_OP_choice_dots, NULL, INPUTS(x, dy[0]));
+}

@@ -99,8 +99,14 @@ typedef union dt_attributes {
         double factor; /* scale, dot */
     } scale;
     struct {
-        dt_activation kind; /* activate, glu and their gradients */
+        dt_activation kind;   /* activate, glu and their gradients */
+        double limit, offset; /* glu: 0, or gate ≤ limit and |up| ≤ limit; added to up */
     } activation;
+    dt_route_spec route;
+    struct {
+        int64_t count; /* expert_linear and its gradients: equal blocks of w, one an expert */
+        bool flat;     /* spread_choices: one choice, and a result [T, H] */
+    } experts;
     struct {
         int64_t heads;
         bool interleaved;

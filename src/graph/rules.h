@@ -17,6 +17,10 @@ dt_shape_rule dt_shape_embedding, dt_shape_sinusoid, dt_shape_linear, dt_shape_f
     dt_shape_cross_entropy, dt_shape_scalar;
 /* shapes_attention.c */
 dt_shape_rule dt_shape_attention, dt_shape_attention_grad, dt_shape_kv_store;
+/* shapes_experts.c */
+dt_shape_rule dt_shape_route, dt_shape_expert_linear, dt_shape_sum_choices, dt_shape_route_grad,
+    dt_shape_expert_linear_dx, dt_shape_expert_linear_dw, dt_shape_expert_column_sum,
+    dt_shape_spread_choices, dt_shape_choice_dots;
 /* shapes_backward.c */
 dt_shape_rule dt_shape_embedding_grad, dt_shape_linear_dx, dt_shape_linear_dw, dt_shape_column_sum,
     dt_shape_norm_dx, dt_shape_norm_dw, dt_shape_glu_grad, dt_shape_put_rows, dt_shape_cross_entropy_grad,
@@ -26,12 +30,13 @@ dt_shape_rule dt_shape_embedding_grad, dt_shape_linear_dx, dt_shape_linear_dw, d
 dt_gradient_rule dt_gradient_embedding, dt_gradient_linear, dt_gradient_rms_norm, dt_gradient_layer_norm,
     dt_gradient_add, dt_gradient_multiply, dt_gradient_scale, dt_gradient_activate, dt_gradient_glu,
     dt_gradient_split_groups, dt_gradient_rope, dt_gradient_attention, dt_gradient_take_rows,
-    dt_gradient_cross_entropy, dt_gradient_weighted_mean, dt_gradient_dot;
+    dt_gradient_cross_entropy, dt_gradient_weighted_mean, dt_gradient_dot, dt_gradient_route,
+    dt_gradient_expert_linear, dt_gradient_sum_choices;
 #define dt_gradient_none NULL /* the column of ops that have none */
 
 /* cost.c */
 dt_cost_rule dt_cost_elementwise, dt_cost_gather, dt_cost_linear, dt_cost_linear_dw, dt_cost_attention,
-    dt_cost_attention_grad;
+    dt_cost_attention_grad, dt_cost_expert_linear, dt_cost_expert_linear_dw;
 
 /* graph.c */
 dt_tensor *dt_graph_new_tensor(dt_graph *g, dt_tensor_kind kind, dt_dtype dtype, int rank, const dt_dim *dim);

@@ -203,14 +203,16 @@ dt_status dt_shape_same(const dt_op *op, dt_signature *out, dt_error *err)
     return DT_OK;
 }
 
-/* x [T, 2F] → [T, F] */
+/* x [.., 2F] → [.., F] */
 dt_status dt_shape_glu(const dt_op *op, dt_signature *out, dt_error *err)
 {
     const dt_tensor *x = op->input[0];
-    DT_PASS(dt_need_matrix(op, "x", x, err));
-    if (x->dim[1].axis || x->dim[1].n % 2)
+    DT_PASS(need_f32(op, "x", x, err));
+    dt_dim columns = x->dim[x->rank - 1];
+    if (x->rank < 2 || columns.axis || columns.n % 2)
         return dt_bad_shape(op, "x", x, err, "have an even number of columns: [gate | up]");
-    dt_signature_add(out, 2, (dt_dim[]){x->dim[0], {NULL, x->dim[1].n / 2}});
+    dt_signature_add(out, x->rank, x->dim);
+    out->output[0].dim[x->rank - 1].n /= 2;
     return DT_OK;
 }
 

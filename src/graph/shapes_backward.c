@@ -6,6 +6,8 @@
  */
 #include "graph/rules.h"
 
+#include <string.h>
+
 /* (ids [T], dy [T, H], table [V, H]) → [V, H] */
 dt_status dt_shape_embedding_grad(const dt_op *op, dt_signature *out, dt_error *err)
 {
@@ -77,17 +79,15 @@ dt_status dt_shape_norm_dw(const dt_op *op, dt_signature *out, dt_error *err)
     return DT_OK;
 }
 
-/* (x [T, 2F], dy [T, F]) → [T, 2F] */
+/* (x [.., 2F], dy [.., F]) → as x */
 dt_status dt_shape_glu_grad(const dt_op *op, dt_signature *out, dt_error *err)
 {
     const dt_tensor *x = op->input[0], *dy = op->input[1];
-    DT_PASS(dt_need_matrix(op, "x", x, err));
-    DT_PASS(dt_need_matrix(op, "dy", dy, err));
-    dt_dim half = {NULL, x->dim[1].n / 2};
-    if (x->dim[1].axis || x->dim[1].n % 2 || !dt_dim_equal(dy->dim[1], half) ||
-        !dt_dim_equal(dy->dim[0], x->dim[0]))
-        return dt_bad_shape(op, "dy", dy, err, "have the rows and half of the columns of x %s",
-                            dt_tensor_print(x).text);
+    dt_signature forward = {0};
+    DT_PASS(dt_shape_glu(op, &forward, err));
+    dt_tensor half = {.id = -1, .name = "the result", .rank = x->rank};
+    memcpy(half.dim, forward.output[0].dim, sizeof half.dim);
+    DT_PASS(dt_need_shape_of(op, "dy", dy, "the unit's result", &half, err));
     dt_signature_add_like(out, x);
     return DT_OK;
 }

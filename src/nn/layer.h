@@ -52,6 +52,13 @@ void dt_stack_store_cross(const dt_stack *stack);
 /* linear_kv of the encoder rows [S, H] → keys and values [S, A·D] each. */
 void dt_cross_keys_values(dt_layer *layer, dt_tensor *memory, dt_tensor **kv);
 
+/* fc1, activation or gated unit, fc2 below PREFIX.NAME, F wide: the MLP, and a shared expert. */
+dt_tensor *dt_layer_mlp(dt_layer *layer, dt_tensor *x, const char *name, int64_t F);
+/* The configured activation, or gated unit of [.., 2F]. */
+dt_tensor *dt_layer_activation(dt_layer *layer, dt_tensor *x);
+/* Router, experts and shared expert in place of an MLP (moe.c). */
+dt_tensor *dt_layer_mixture(dt_layer *layer, dt_tensor *x);
+
 /* PREFIX.NAME of rank 2 or 1, as a parameter. */
 dt_tensor *dt_nn_weight(dt_graph *g, const char *prefix, const char *name, int64_t rows, int64_t cols,
                         dt_split split);

@@ -79,85 +79,31 @@ static dt_tensor *cross_attention(dt_layer *l, dt_tensor *x)
                            c->add_bias_linear || c->attention_output_bias);
 }
 
-/* ---- mixture of experts ---- */
-
-/* NAME.weight, and NAME.bias where linears have one, of `experts` linears in one tensor (0: a single one). */
-static void declare_linear(dt_layer *l, const char *name, int64_t experts, int64_t in, int64_t out,
-                           dt_split split, bool bias)
-{
-    char full[192];
-    int64_t count = experts ? experts : 1;
-    snprintf(full, sizeof full, "%s.%s.weight", dt_layer_prefix(l), name);
-    dt_graph_param(dt_layer_graph(l),
-                   &(dt_param_spec){.name = full,
-                                    .rank = 2,
-                                    .dim = {count * out, in},
-                                    .split = split,
-                                    .init = split == DT_SPLIT_ROW ? DT_INIT_NORMAL_OUTPUT : DT_INIT_NORMAL,
-                                    .decay = true,
-                                    .experts = experts});
-    if (!bias)
-        return;
-    snprintf(full, sizeof full, "%s.%s.bias", dt_layer_prefix(l), name);
-    dt_graph_param(dt_layer_graph(l), &(dt_param_spec){.name = full,
-                                                       .rank = 1,
-                                                       .dim = {count * out},
-                                                       .split = split == DT_SPLIT_ROW ? DT_SPLIT_NONE : split,
-                                                       .experts = experts});
-}
-
-static void declare_mlp(dt_layer *l, const char *name, int64_t experts, int64_t F)
+dt_tensor *dt_layer_activation(dt_layer *l, dt_tensor *x)
 {
     const dt_model_config *c = dt_layer_config(l);
-    char full[96];
-    bool bias = c->add_bias_linear || c->mlp_bias, gated = c->gated_linear_unit;
-    snprintf(full, sizeof full, "%s.linear_fc1", name);
-    declare_linear(l, full, experts, c->hidden_size, gated ? 2 * F : F,
-                   gated ? DT_SPLIT_GATED : DT_SPLIT_COLUMN, bias);
-    snprintf(full, sizeof full, "%s.linear_fc2", name);
-    declare_linear(l, full, experts, F, c->hidden_size, DT_SPLIT_ROW, bias);
+    if (!c->gated_linear_unit)
+        return dt_activate(dt_layer_graph(l), x, c->activation_func);
+    return dt_glu_bounded(dt_layer_graph(l), x, c->activation_func, c->activation_func_clamp_value,
+                          c->glu_linear_offset); /* [.., 2F] → [.., F] */
 }
 
-/*
- * Its parameters, under the names of a torch_dist checkpoint; the experts' weights lie below one another. Routing
- * and the experts' products are not computed yet.
- */
-static dt_tensor *mixture(dt_layer *l, dt_tensor *x)
+dt_tensor *dt_layer_mlp(dt_layer *l, dt_tensor *x, const char *name, int64_t F)
 {
     const dt_model_config *c = dt_layer_config(l);
-    int64_t E = c->num_moe_experts, shared = c->moe_shared_expert_intermediate_size;
-    declare_linear(l, "mlp.router", 0, c->hidden_size, E, DT_SPLIT_NONE,
-                   c->add_bias_linear && !c->no_router_bias);
-    if (c->moe_router_enable_expert_bias)
-        dt_nn_vector(dt_layer_graph(l), dt_layer_prefix(l), "mlp.router.expert_bias", E, DT_SPLIT_NONE,
-                     DT_INIT_ZERO);
-    declare_mlp(l, "mlp.experts.experts", E, c->moe_ffn_hidden_size);
-    if (shared)
-        declare_mlp(l, "mlp.shared_experts", 0, shared);
-    if (shared && c->moe_shared_expert_gate)
-        dt_nn_weight(dt_layer_graph(l), dt_layer_prefix(l), "mlp.shared_experts.gate_weight", 1,
-                     c->hidden_size, DT_SPLIT_NONE);
-    if (!l->stack->listing)
-        dt_graph_fail(
-            dt_layer_graph(l), DT_UNSUPPORTED,
-            "a mixture of experts (\"num_moe_experts\" is %lld) cannot be computed yet; its tensors "
-            "can be inspected, compared (verify MODEL OTHER) and exported",
-            (long long)E);
-    return x;
+    bool gated = c->gated_linear_unit, bias = c->add_bias_linear || c->mlp_bias;
+    char fc1[64], fc2[64];
+    snprintf(fc1, sizeof fc1, "%s.linear_fc1", name);
+    snprintf(fc2, sizeof fc2, "%s.linear_fc2", name);
+    x = dt_layer_linear(l, x, fc1, c->hidden_size, gated ? 2 * F : F,
+                        gated ? DT_SPLIT_GATED : DT_SPLIT_COLUMN, bias);
+    return dt_layer_linear(l, dt_layer_activation(l, x), fc2, F, c->hidden_size, DT_SPLIT_ROW, bias);
 }
 
 static dt_tensor *mlp(dt_layer *l, dt_tensor *x)
 {
-    if (has_experts(l))
-        return mixture(l, x);
-    const dt_model_config *c = dt_layer_config(l);
-    int64_t H = c->hidden_size, F = c->ffn_hidden_size;
-    bool gated = c->gated_linear_unit, bias = c->add_bias_linear || c->mlp_bias;
-    x = dt_layer_linear(l, x, "mlp.linear_fc1", H, gated ? 2 * F : F,
-                        gated ? DT_SPLIT_GATED : DT_SPLIT_COLUMN, bias);
-    x = gated ? dt_glu(dt_layer_graph(l), x, c->activation_func) /* [T, 2F] → [T, F] */
-              : dt_activate(dt_layer_graph(l), x, c->activation_func);
-    return dt_layer_linear(l, x, "mlp.linear_fc2", F, H, DT_SPLIT_ROW, bias);
+    return has_experts(l) ? dt_layer_mixture(l, x)
+                          : dt_layer_mlp(l, x, "mlp", dt_layer_config(l)->ffn_hidden_size);
 }
 
 static dt_tensor *residual(dt_layer *l, dt_tensor *x, dt_tensor *branch)

@@ -1,7 +1,7 @@
 /*
  * cpu.c - the cpu backend's tables: instruction sets, best first; kernels by op; the form of each parameter.
  *
- * Products (linear, fused_linear, linear_dx) read weights in panels of the backend's type. A type whose blocks do not
+ * Products (linear, fused_linear, linear_dx, and experts') read weights in panels of the backend's type. A type whose blocks do not
  * tile a weight's rows (q8_0 with K not a multiple of 32) gives way to f32 for that weight, as in the reference. An
  * embedding table is read in panels too when a product of the same graph shares it (a tied head), so that it is held
  * once; else row by row, where it may stay mapped. Everything else (norms, biases, bias tables) is f32 rows.
@@ -103,6 +103,27 @@ static dt_dtype product_dtype(const dt_backend *backend, const dt_tensor *w)
     return w->kind == DT_TENSOR_PARAM && whole_blocks ? backend->dtype : DT_F32;
 }
 
+static bool is_product(dt_op_kind kind)
+{
+    return kind == DT_OP_linear || kind == DT_OP_fused_linear || kind == DT_OP_linear_dx ||
+           kind == DT_OP_expert_linear || kind == DT_OP_expert_linear_dx;
+}
+
+/* Does the op read w transposed, an expert being a stretch of k? */
+static bool is_transposed(dt_op_kind kind)
+{
+    return kind == DT_OP_linear_dx || kind == DT_OP_expert_linear_dx;
+}
+
+/* An expert's stretch of an odd length would begin inside a pair of bf16. */
+static dt_dtype type_of(const dt_backend *backend, const dt_op *op)
+{
+    const dt_tensor *w = op->input[1];
+    dt_dtype dtype = product_dtype(backend, w);
+    bool odd = op->kind == DT_OP_expert_linear_dx && w->dim[0].n / op->attr.experts.count % 2 != 0;
+    return dtype == DT_BF16 && odd ? DT_F32 : dtype;
+}
+
 /* Attention's kernels read and write states in these types. */
 static bool state_is_readable(const dt_tensor *state)
 {
@@ -128,12 +149,21 @@ static const dt_kernel *kernel(const dt_backend *backend, const dt_op *op)
     const dt_cpu_kernels *kernels = backend->private_table;
     if ((unsigned)op->kind >= DT_OP_COUNT || !is_served(op))
         return NULL;
-    if (op->kind != DT_OP_linear && op->kind != DT_OP_fused_linear && op->kind != DT_OP_linear_dx)
+    if (!is_product(op->kind))
         return kernels->common[op->kind].run == NULL ? NULL : &kernels->common[op->kind];
-    const dt_cpu_products *products = &kernels->products[type_index(product_dtype(backend, op->input[1]))];
-    return op->kind == DT_OP_linear         ? &products->linear
-           : op->kind == DT_OP_fused_linear ? &products->fused_linear
-                                            : &products->linear_dx;
+    const dt_cpu_products *products = &kernels->products[type_index(type_of(backend, op))];
+    switch (op->kind) {
+    case DT_OP_linear:
+        return &products->linear;
+    case DT_OP_fused_linear:
+        return &products->fused_linear;
+    case DT_OP_linear_dx:
+        return &products->linear_dx;
+    case DT_OP_expert_linear:
+        return &products->expert_linear;
+    default:
+        return &products->expert_linear_dx;
+    }
 }
 
 /* ---- forms ---- */
@@ -147,9 +177,8 @@ static const dt_weight_form *table_form(const dt_backend *backend, const dt_tens
 static const dt_weight_form *form(const dt_backend *backend, const dt_op *op, int slot)
 {
     const dt_tensor *w = op->input[slot];
-    bool product = op->kind == DT_OP_linear || op->kind == DT_OP_fused_linear || op->kind == DT_OP_linear_dx;
-    if (product && slot == 1)
-        return dt_form_panels(product_dtype(backend, w), op->kind == DT_OP_linear_dx);
+    if (is_product(op->kind) && slot == 1)
+        return dt_form_panels(type_of(backend, op), is_transposed(op->kind));
     if ((op->kind == DT_OP_embedding && slot == 0) || (op->kind == DT_OP_embedding_grad && slot == 2))
         return table_form(backend, w); /* the gradient looks at the shape only: it asks for what is there */
     return dt_form_rows(DT_F32);

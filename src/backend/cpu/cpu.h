@@ -17,7 +17,7 @@ dt_status dt_cpu_fuse(const dt_backend *backend, dt_graph *g, dt_error *err);
 
 /* Products of weights in one type. */
 typedef struct dt_cpu_products {
-    dt_kernel linear, fused_linear, linear_dx;
+    dt_kernel linear, fused_linear, linear_dx, expert_linear, expert_linear_dx;
 } dt_cpu_products;
 
 enum { DT_CPU_F32, DT_CPU_BF16, DT_CPU_F16, DT_CPU_Q8_0, DT_CPU_TYPES };

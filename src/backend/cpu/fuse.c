@@ -71,6 +71,8 @@ static dt_op *take_activation(const fusion *f, dt_op *last, dt_op *fused)
     if (next == NULL || (next->kind != DT_OP_activate && next->kind != DT_OP_glu) ||
         !permits(last, next, DT_FUSE_LINEAR_GLU))
         return last;
+    if (next->kind == DT_OP_glu && (next->attr.activation.limit != 0 || next->attr.activation.offset != 0))
+        return last; /* bounds stay an op of their own */
     fused->attr.fused.kind = next->attr.activation.kind;
     fused->attr.fused.glu = next->kind == DT_OP_glu;
     f->g->op[last->id] = NULL;

@@ -8,10 +8,12 @@
 
 #include "backend/cpu/attention.h"
 #include "backend/cpu/attention_grad.h"
+#include "backend/cpu/experts.h"
 #include "backend/cpu/linear_dw.h"
 #include "backend/cpu/loss.h"
 #include "backend/cpu/norm.h"
 #include "backend/cpu/product.h"
+#include "backend/cpu/route.h"
 #include "backend/cpu/rows.h"
 
 /* ---- products: one kernel a type ---- */
@@ -28,11 +30,23 @@
     static size_t linear_room_##type(const dt_op *op, int threads)                                           \
     {                                                                                                        \
         return linear_room(op, &product_##type, threads);                                                    \
+    }                                                                                                        \
+    static void expert_linear_##type(const dt_kernel_call *call, int thread, int threads)                    \
+    {                                                                                                        \
+        expert_linear(call, &product_##type, thread, threads);                                               \
+    }                                                                                                        \
+    static size_t expert_room_##type(const dt_op *op, int threads)                                           \
+    {                                                                                                        \
+        return expert_room(op, &product_##type, threads);                                                    \
     }
 #define DEFINE_PRODUCTS_BACK(type)                                                                           \
     static void linear_dx_##type(const dt_kernel_call *call, int thread, int threads)                        \
     {                                                                                                        \
         linear_dx(call, &product_##type, thread, threads);                                                   \
+    }                                                                                                        \
+    static void expert_linear_dx_##type(const dt_kernel_call *call, int thread, int threads)                 \
+    {                                                                                                        \
+        expert_linear_dx(call, &product_##type, thread, threads);                                            \
     }
 DEFINE_PRODUCTS(f32)
 DEFINE_PRODUCTS(bf16)
@@ -47,6 +61,10 @@ DEFINE_PRODUCTS_BACK(f16)
         .linear = {"linear panels16 " #type " " ISA, linear_##type, linear_room_##type},                     \
         .fused_linear = {"fused_linear panels16 " #type " " ISA, fused_linear_##type, linear_room_##type},   \
         .linear_dx = {"linear_dx panels16 transposed " #back " " ISA, linear_dx_##back, linear_room_##back}, \
+        .expert_linear = {"expert_linear panels16 " #type " " ISA, expert_linear_##type,                     \
+                          expert_room_##type},                                                               \
+        .expert_linear_dx = {"expert_linear_dx panels16 transposed " #back " " ISA, expert_linear_dx_##back, \
+                             expert_room_##back},                                                            \
     }
 
 /* ---- the table ---- */
@@ -90,5 +108,12 @@ const dt_cpu_kernels DT_CPU_KERNELS = {
             KERNEL(cross_entropy_grad, cross_entropy_grad, NULL),
             KERNEL(weighted_mean_grad, weighted_mean_grad, whole_sum_room),
             KERNEL(scale_by, scale_by, NULL),
+            KERNEL(route, route, NULL),
+            KERNEL(route_grad, route_grad, NULL),
+            KERNEL(sum_choices, sum_choices, NULL),
+            KERNEL(spread_choices, spread_choices, NULL),
+            KERNEL(choice_dots, choice_dots, NULL),
+            KERNEL(expert_linear_dw, expert_linear_dw, expert_dw_room),
+            KERNEL(expert_column_sum, expert_column_sum, NULL),
         },
 };

@@ -17,27 +17,44 @@ typedef struct dw_room {
     float *panels, *blocks;
 } dw_room;
 
-static void pack_dw_panels(const dt_data *x, int64_t t, int64_t rows, float *to, int thread, int threads)
+/* One matrix of gradients and the rows it is a sum over: all rows of dy and x, or those that `choice` lists. */
+typedef struct dw_product {
+    const float *dy, *x;
+    float *dw; /* [n, k] */
+    int64_t rows, n, k;
+    const int32_t *choice; /* row t of dy is choice[t]; NULL = t itself */
+    int64_t choices_of_x;  /* and that of x is its quotient by this */
+} dw_product;
+
+static INLINE const float *dw_row_of_dy(const dw_product *d, int64_t t)
 {
-    int64_t k = x->dim[1], begin, end;
-    dt_share(dt_panels(k), 1, thread, threads, &begin, &end);
+    return d->dy + (d->choice == NULL ? t : d->choice[t]) * d->n;
+}
+
+static INLINE const float *dw_row_of_x(const dw_product *d, int64_t t)
+{
+    return d->x + (d->choice == NULL ? t : d->choice[t] / d->choices_of_x) * d->k;
+}
+
+static void pack_dw_panels(const dw_product *d, int64_t t, int64_t rows, float *to, int thread, int threads)
+{
+    int64_t begin, end;
+    dt_share(dt_panels(d->k), 1, thread, threads, &begin, &end);
     for (int64_t p = begin; p < end; p++)
         for (int64_t i = 0; i < rows; i++)
             v_store(to + (p * rows + i) * DT_PANEL,
-                    v_load_n((const float *)x->data + (t + i) * k + p * DT_PANEL,
-                             least(DT_PANEL, k - p * DT_PANEL)));
+                    v_load_n(dw_row_of_x(d, t + i) + p * DT_PANEL, least(DT_PANEL, d->k - p * DT_PANEL)));
 }
 
-static void pack_dw_blocks(const dt_data *dy, int64_t t, int64_t rows, tiling b, float *to, int thread,
+static void pack_dw_blocks(const dw_product *d, int64_t t, int64_t rows, tiling b, float *to, int thread,
                            int threads)
 {
-    int64_t n = dy->dim[1], begin, end;
+    int64_t begin, end;
     dt_share(b.count, 1, thread, threads, &begin, &end);
     for (int64_t block = begin; block < end; block++) {
         int64_t first = block_begin(b, block), R = block_begin(b, block + 1) - first;
         for (int64_t i = 0; i < rows; i++)
-            memcpy(to + first * rows + i * R, (const float *)dy->data + (t + i) * n + first,
-                   (size_t)R * sizeof *to);
+            memcpy(to + first * rows + i * R, dw_row_of_dy(d, t + i) + first, (size_t)R * sizeof *to);
     }
 }
 
@@ -56,10 +73,10 @@ static void move_dw(float *dw, int64_t n, int64_t k, int64_t R, int64_t column, 
     }
 }
 
-static void multiply_dw(const dt_kernel_call *call, const dw_room *room, int64_t t, int64_t rows, tiling b,
+static void multiply_dw(const dw_product *d, const dw_room *room, int64_t t, int64_t rows, tiling b,
                         int thread, int threads)
 {
-    int64_t k = call->output[0].dim[1], panels = dt_panels(k), pairs = (panels + 1) / 2, begin, end;
+    int64_t k = d->k, panels = dt_panels(k), pairs = (panels + 1) / 2, begin, end;
     product p = {.type = &product_f32, .k = rows, .panels = (const char *)room->panels};
     _Alignas(64) float sums[TILE_ROWS * SUMS];
     dt_share(pairs * b.count, 1, thread, threads, &begin, &end);
@@ -69,7 +86,7 @@ static void multiply_dw(const dt_kernel_call *call, const dw_room *room, int64_t
         tile tile_call = {.x = room->blocks + n * rows, .k = rows, .sums = sums};
         memset(sums, 0, sizeof sums);
         if (t > 0)
-            move_dw(call->output[0].data, n, k, R, left * DT_PANEL, sums, true);
+            move_dw(d->dw, n, k, R, left * DT_PANEL, sums, true);
         for (int64_t panel = left; panel < least(left + 2, panels); panel++, tile_call.sums += DT_PANEL) {
             tile_call.w[0] = p.panels + (size_t)panel * dt_panel_bytes(DT_F32, rows);
             tile_call.w[1] = tile_call.w[0] + dt_panel_bytes(DT_F32, rows);
@@ -80,28 +97,42 @@ static void multiply_dw(const dt_kernel_call *call, const dw_room *room, int64_t
             if (both)
                 break;
         }
-        move_dw(call->output[0].data, n, k, R, left * DT_PANEL, sums, false);
+        move_dw(d->dw, n, k, R, left * DT_PANEL, sums, false);
+    }
+}
+
+static dw_room dw_room_of(void *scratch, int64_t rows, int64_t k)
+{
+    dw_room room = {.panels = scratch};
+    room.blocks = room.panels + dt_panels(k) * DT_PANEL * least(rows, DW_STRETCH);
+    return room;
+}
+
+/* The whole team; it has met after the last reading of the room, and not after the last writing of dw. */
+static void sum_dw(const dt_kernel_call *call, const dw_product *d, const dw_room *room, int thread,
+                   int threads)
+{
+    tiling b = tiling_of(&product_f32, d->n);
+    for (int64_t t = 0; t < d->rows; t += DW_STRETCH) {
+        int64_t count = least(d->rows - t, DW_STRETCH);
+        if (t > 0)
+            dt_pool_barrier(call->pool);
+        pack_dw_panels(d, t, count, room->panels, thread, threads);
+        pack_dw_blocks(d, t, count, b, room->blocks, thread, threads);
+        dt_pool_barrier(call->pool);
+        multiply_dw(d, room, t, count, b, thread, threads);
     }
 }
 
 static void linear_dw(const dt_kernel_call *call, int thread, int threads)
 {
     const dt_data *dy = &call->input[0], *x = &call->input[1], *dw = &call->output[0];
-    int64_t rows = x->dim[0], most = least(rows, DW_STRETCH);
-    tiling b = tiling_of(&product_f32, dw->dim[0]);
-    dw_room room = {.panels = call->scratch};
-    room.blocks = room.panels + dt_panels(dw->dim[1]) * DT_PANEL * most;
-    for (int64_t t = 0; t < rows; t += DW_STRETCH) {
-        int64_t count = least(rows - t, DW_STRETCH);
-        if (t > 0)
-            dt_pool_barrier(call->pool);
-        pack_dw_panels(x, t, count, room.panels, thread, threads);
-        pack_dw_blocks(dy, t, count, b, room.blocks, thread, threads);
-        dt_pool_barrier(call->pool);
-        multiply_dw(call, &room, t, count, b, thread, threads);
-    }
-    if (rows == 0 && thread == 0)
-        memset(dw->data, 0, (size_t)(dw->dim[0] * dw->dim[1]) * sizeof(float));
+    dw_product d = {.dy = dy->data, .x = x->data, .dw = dw->data};
+    d.rows = x->dim[0], d.n = dw->dim[0], d.k = dw->dim[1];
+    dw_room room = dw_room_of(call->scratch, d.rows, d.k);
+    sum_dw(call, &d, &room, thread, threads);
+    if (d.rows == 0 && thread == 0)
+        memset(d.dw, 0, (size_t)(d.n * d.k) * sizeof(float));
 }
 
 static size_t linear_dw_room(const dt_op *op, int threads)

@@ -36,7 +36,8 @@ static inline int64_t least(int64_t a, int64_t b)
 typedef struct product {
     const product_type *type;
     int64_t rows, outputs, k;
-    const float *x; /* [rows, k] */
+    int64_t panel_k; /* that a whole panel holds: k, unless only a stretch of it is multiplied */
+    const float *x;  /* [rows, k] */
     const char *panels;
     const float
         *plain_w; /* [outputs, k] (or [k, outputs] when transposed), packed on the way; NULL for parameters */
@@ -160,9 +161,9 @@ static void finish_block(const product *p, const float *sums, int64_t row, int64
 
 static const uint16_t *scales_of(const product *p, int64_t panel)
 {
-    size_t bytes = dt_panel_bytes(DT_Q8_0, p->k);
+    size_t bytes = dt_panel_bytes(DT_Q8_0, p->panel_k);
     const char *all = p->panels + (size_t)dt_panels(p->outputs) * bytes;
-    return (const uint16_t *)all + panel * (p->k / DT_Q8_GROUP) * DT_PANEL;
+    return (const uint16_t *)all + panel * (p->panel_k / DT_Q8_GROUP) * DT_PANEL;
 }
 
 /* One block of a chunk's rows. */
@@ -189,7 +190,7 @@ static void fetch_for(const row_block *rows, size_t panel_bytes, tile *t)
 /* Panels a and, unless -1, b. */
 static void multiply_block(const product *p, const row_block *rows, int64_t a, int64_t b, float *sums)
 {
-    size_t panel_bytes = dt_panel_bytes(p->type->dtype, p->k);
+    size_t panel_bytes = dt_panel_bytes(p->type->dtype, p->panel_k);
     bool scaled = p->type->dtype == DT_Q8_0;
     tile t = {.x = rows->x, .k = p->k, .sums = sums};
     t.w[0] = p->panels + (size_t)a * panel_bytes;
@@ -280,7 +281,7 @@ enum { FUSED_X, FUSED_W, FUSED_BIAS, FUSED_NORM_W, FUSED_NORM_B, FUSED_RESIDUAL 
 static product product_of(const dt_kernel_call *call, const product_type *type)
 {
     const dt_data *x = &call->input[FUSED_X], *w = &call->input[FUSED_W], *y = &call->output[0];
-    product p = {.type = type, .rows = x->dim[0], .outputs = w->dim[0], .k = w->dim[1]};
+    product p = {.type = type, .rows = x->dim[0], .outputs = w->dim[0], .k = w->dim[1], .panel_k = w->dim[1]};
     p.x = x->data;
     p.panels = w->data;
     p.plain_w = w->weight == NULL ? w->data : NULL;
@@ -319,7 +320,7 @@ static void linear_dx(const dt_kernel_call *call, const product_type *type, int 
 {
     product p = product_of(call, type);
     p.outputs = call->input[1].dim[1];
-    p.k = call->input[1].dim[0];
+    p.k = p.panel_k = call->input[1].dim[0];
     p.transposed = true;
     multiply(call, &p, thread, threads);
 }

@@ -117,37 +117,71 @@ static void activate_grad(const dt_kernel_call *call, int thread, int threads)
     elements(call, &c, ELEMENT_SLOPE, thread, threads);
 }
 
-/* ---- glu: x [T, 2F] = [gate | up] ---- */
+/* ---- glu: x [.., 2F] = [gate | up], every dimension but the last counting rows ---- */
+
+/* gate and up of 16 elements, bounded and offset (none of which changes a value that has no bound). */
+typedef struct gated {
+    vf gate, up;
+} gated;
+
+static INLINE gated gated_lanes(const dt_kernel_call *call, const float *gate, const float *up, int64_t n)
+{
+    float limit = (float)call->op->attr.activation.limit, offset = (float)call->op->attr.activation.offset;
+    gated x = {v_load_n(gate, n), v_load_n(up, n)};
+    if (limit > 0) { /* a NaN is the second operand, which is what is kept then */
+        x.gate = v_min(v_set(limit), x.gate);
+        x.up = v_max(v_set(-limit), v_min(v_set(limit), x.up));
+    }
+    if (offset != 0)
+        x.up = v_add(x.up, v_set(offset));
+    return x;
+}
 
 static void glu(const dt_kernel_call *call, int thread, int threads)
 {
-    const dt_data *x = &call->input[0], *y = &call->output[0];
-    int64_t F = y->dim[1], begin, end;
-    dt_share(x->dim[0], 1, thread, threads, &begin, &end);
+    const dt_data *y = &call->output[0];
+    int64_t F = y->dim[y->rank - 1], begin, end;
+    dt_share(elements_of(y) / F, 1, thread, threads, &begin, &end);
     for (int64_t t = begin; t < end; t++) {
-        const float *gate = row_of(x, t), *up = gate + F;
+        const float *gate = (const float *)call->input[0].data + t * 2 * F;
         for (int64_t i = 0; i < F; i += 16) {
             int64_t n = F - i < 16 ? F - i : 16;
-            vf g = v_activate(call->op->attr.activation.kind, v_load_n(gate + i, n));
-            v_store_n(row_of(y, t) + i, v_mul(g, v_load_n(up + i, n)), n);
+            gated g = gated_lanes(call, gate + i, gate + F + i, n);
+            v_store_n((float *)y->data + t * F + i,
+                      v_mul(v_activate(call->op->attr.activation.kind, g.gate), g.up), n);
         }
     }
 }
 
+/* d where |x| is below the limit, or x below it where only the upper side is bounded; else 0. */
+static INLINE vf unless_bounded(float limit, bool both_sides, vf x, vf d)
+{
+    if (limit <= 0)
+        return d;
+    d = v_select(v_less(v_set(limit), x), v_set(0.0f), d);
+    return both_sides ? v_select(v_less(x, v_set(-limit)), v_set(0.0f), d) : d;
+}
+
 static void glu_grad(const dt_kernel_call *call, int thread, int threads)
 {
-    const dt_data *x = &call->input[0], *dy = &call->input[1], *dx = &call->output[0];
+    const dt_data *dy = &call->input[1];
     dt_activation kind = call->op->attr.activation.kind;
-    int64_t F = dy->dim[1], begin, end;
-    dt_share(x->dim[0], 1, thread, threads, &begin, &end);
-    for (int64_t t = begin; t < end; t++)
+    float limit = (float)call->op->attr.activation.limit;
+    int64_t F = dy->dim[dy->rank - 1], begin, end;
+    dt_share(elements_of(dy) / F, 1, thread, threads, &begin, &end);
+    for (int64_t t = begin; t < end; t++) {
+        const float *gate = (const float *)call->input[0].data + t * 2 * F;
+        float *dx = (float *)call->output[0].data + t * 2 * F;
         for (int64_t i = 0; i < F; i += 16) {
             int64_t n = F - i < 16 ? F - i : 16;
-            vf gate = v_load_n(row_of(x, t) + i, n), up = v_load_n(row_of(x, t) + F + i, n);
-            vf d = v_load_n(row_of(dy, t) + i, n);
-            v_store_n(row_of(dx, t) + i, v_mul(v_mul(d, up), v_activate_slope(kind, gate)), n);
-            v_store_n(row_of(dx, t) + F + i, v_mul(d, v_activate(kind, gate)), n);
+            gated g = gated_lanes(call, gate + i, gate + F + i, n);
+            vf d = v_load_n((const float *)dy->data + t * F + i, n);
+            vf dgate = v_mul(v_mul(d, g.up), v_activate_slope(kind, g.gate));
+            vf dup = v_mul(d, v_activate(kind, g.gate));
+            v_store_n(dx + i, unless_bounded(limit, false, v_load_n(gate + i, n), dgate), n);
+            v_store_n(dx + F + i, unless_bounded(limit, true, v_load_n(gate + F + i, n), dup), n);
         }
+    }
 }
 
 /* ---- rope: angles are f32 products of f32 factors; a row's cosines and sines serve all heads ---- */

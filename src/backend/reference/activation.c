@@ -104,17 +104,36 @@ void dt_reference_activate_grad(const dt_kernel_call *call, int thread, int thre
         dx[i] = (float)((double)dy[i] * dt_reference_activation_slope(call->op->attr.activation.kind, x[i]));
 }
 
-/* Rows of x are [gate | up]. */
+/* One element of a gated unit, with its bounds applied; a slope is 0 beyond one. */
+typedef struct gated {
+    double gate, up, gate_slope, up_slope;
+} gated;
+
+static gated bound(const dt_kernel_call *call, double gate, double up)
+{
+    double limit = call->op->attr.activation.limit;
+    gated x = {gate, up, 1, 1};
+    if (limit > 0 && gate > limit)
+        x.gate = limit, x.gate_slope = 0;
+    if (limit > 0 && fabs(up) > limit)
+        x.up = up < 0 ? -limit : limit, x.up_slope = 0;
+    x.up += call->op->attr.activation.offset;
+    return x;
+}
+
+/* Rows of x are [gate | up]: all dimensions but the last count rows. */
 void dt_reference_glu(const dt_kernel_call *call, int thread, int threads)
 {
     const dt_data *x = &call->input[0], *y = &call->output[0];
-    int64_t half = dt_reference_cols(y), begin, end;
-    dt_share(dt_reference_rows(x), 1, thread, threads, &begin, &end);
+    int64_t half = y->dim[y->rank - 1], begin, end;
+    dt_share(dt_reference_count(y) / half, 1, thread, threads, &begin, &end);
     for (int64_t t = begin; t < end; t++) {
-        const float *gate = dt_f32_row(x, t), *up = gate + half;
-        for (int64_t i = 0; i < half; i++)
-            dt_f32_row(y, t)[i] =
-                (float)(dt_reference_activation(call->op->attr.activation.kind, gate[i]) * (double)up[i]);
+        const float *gate = (const float *)x->data + t * 2 * half;
+        for (int64_t i = 0; i < half; i++) {
+            gated g = bound(call, gate[i], gate[half + i]);
+            ((float *)y->data)[t * half + i] =
+                (float)(dt_reference_activation(call->op->attr.activation.kind, g.gate) * g.up);
+        }
     }
 }
 
@@ -122,14 +141,16 @@ void dt_reference_glu_grad(const dt_kernel_call *call, int thread, int threads)
 {
     const dt_data *x = &call->input[0], *grad = &call->input[1], *dx = &call->output[0];
     dt_activation kind = call->op->attr.activation.kind;
-    int64_t half = dt_reference_cols(grad), begin, end;
-    dt_share(dt_reference_rows(x), 1, thread, threads, &begin, &end);
+    int64_t half = grad->dim[grad->rank - 1], begin, end;
+    dt_share(dt_reference_count(grad) / half, 1, thread, threads, &begin, &end);
     for (int64_t t = begin; t < end; t++) {
-        const float *gate = dt_f32_row(x, t), *up = gate + half, *dy = dt_f32_row(grad, t);
-        float *dgate = dt_f32_row(dx, t), *dup = dgate + half;
+        const float *gate = (const float *)x->data + t * 2 * half, *dy = (const float *)grad->data + t * half;
+        float *dgate = (float *)dx->data + t * 2 * half;
         for (int64_t i = 0; i < half; i++) {
-            dgate[i] = (float)((double)dy[i] * (double)up[i] * dt_reference_activation_slope(kind, gate[i]));
-            dup[i] = (float)((double)dy[i] * dt_reference_activation(kind, gate[i]));
+            gated g = bound(call, gate[i], gate[half + i]);
+            dgate[i] =
+                (float)((double)dy[i] * g.up * g.gate_slope * dt_reference_activation_slope(kind, g.gate));
+            dgate[half + i] = (float)((double)dy[i] * g.up_slope * dt_reference_activation(kind, g.gate));
         }
     }
 }

@@ -25,6 +25,9 @@ static const dt_kernel with_scratch[DT_OP_COUNT] = {
     WITH_SCRATCH(rms_norm_dw, dt_reference_columns_scratch),
     WITH_SCRATCH(layer_norm_dw, dt_reference_columns_scratch),
     WITH_SCRATCH(fused_linear, dt_reference_fused_linear_scratch),
+    WITH_SCRATCH(expert_linear, dt_reference_expert_scratch),
+    WITH_SCRATCH(expert_linear_dx, dt_reference_expert_scratch),
+    WITH_SCRATCH(expert_linear_dw, dt_reference_columns_scratch),
     WITH_SCRATCH(attention, dt_reference_attention_scratch),
     WITH_SCRATCH(attention_grad, dt_reference_attention_grad_scratch),
 };
@@ -46,6 +49,8 @@ static int product_slot(dt_op_kind kind)
     case DT_OP_linear:
     case DT_OP_linear_dx:
     case DT_OP_fused_linear:
+    case DT_OP_expert_linear:
+    case DT_OP_expert_linear_dx:
         return 1;
     case DT_OP_embedding_grad: /* only the table's shape is read; the form the embedding uses costs nothing more */
         return 2;

@@ -80,6 +80,27 @@ static void cpu_bits__input_gradients_do_not_notice_company(void **state)
         }
 }
 
+/* 4 experts of 51 outputs, which begin inside panels; choices of one row among 470 are gathered with others' and alone. */
+static void cpu_bits__choices_do_not_notice_who_else_chose(void **state)
+{
+    cpu_dice dice = {6};
+    for (const char *const *isa = cpu_isas(); *isa != NULL; isa++)
+        for (int t = 0; t < 8; t++) {
+            bool back = t >= 4;
+            int64_t K = t % 4 == 3 ? 320 : 77, N = t == 5 ? 52 : 51, wide = back ? N : K;
+            rig_case c = {.backend = "cpu", .isa = *isa, .dtype = types[t % 4]};
+            c.kind = back ? DT_OP_expert_linear_dx : DT_OP_expert_linear;
+            c.attr.experts.count = 4;
+            c.in[0] = rig_planes(T, 3, wide, cpu_floats(&dice, T * 3 * wide, 1));
+            c.in[1] = rig_weight(4 * N, K, cpu_floats(&dice, 4 * N * K, 1));
+            c.in[2] = rig_choices(T, 3, cpu_ids(&dice, T * 3, 0, 4));
+            if (!back)
+                c.in[3] = rig_weight(4 * N, 0, cpu_floats(&dice, 4 * N, 1));
+            check_slices(&c);
+            cpu_free_operands(&c);
+        }
+}
+
 static void cpu_bits__weight_gradients_do_not_notice_threads(void **state)
 {
     cpu_dice dice = {4};
@@ -186,6 +207,7 @@ int main(void)
         cmocka_unit_test(cpu_bits__linear_rows_do_not_notice_company),
         cmocka_unit_test(cpu_bits__fused_rows_do_not_notice_company),
         cmocka_unit_test(cpu_bits__input_gradients_do_not_notice_company),
+        cmocka_unit_test(cpu_bits__choices_do_not_notice_who_else_chose),
         cmocka_unit_test(cpu_bits__weight_gradients_do_not_notice_threads),
         cmocka_unit_test(cpu_bits__fusion_keeps_the_bits_and_the_names),
     };

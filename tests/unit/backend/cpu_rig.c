@@ -116,7 +116,7 @@ rig_case cpu_slice(const rig_case *c, int64_t row, int64_t rows)
         rig_operand *o = &slice.in[i];
         if (o->axis == NULL)
             continue;
-        int64_t width = o->rank > 1 ? o->dim[1] : 1;
+        int64_t width = (o->rank > 1 ? o->dim[1] : 1) * (o->rank > 2 ? o->dim[2] : 1);
         o->dim[0] = rows;
         o->data = (char *)o->data + row * width * 4; /* f32 and i32 alike */
     }

@@ -583,6 +583,50 @@ static dt_tensor *t5(lab *l)
     return dt_linear(g, dt_layer_norm(g, y, norm, NULL, 1e-3, false), table, NULL);
 }
 
+/* ---- mixture of experts ---- */
+
+static dt_route_spec route_spec(lab *l, int64_t E)
+{
+    return (dt_route_spec){.topk = between(l, 1, E < 4 ? E : 4),
+                           .score = between(l, 0, 2) == 0 ? DT_ROUTER_SIGMOID : DT_ROUTER_SOFTMAX,
+                           .pre_softmax = between(l, 0, 1),
+                           .scaling = between(l, 0, 1) ? 2.5 : 0};
+}
+
+static dt_tensor *route(lab *l)
+{
+    int64_t E = between(l, 1, 7);
+    dt_route_spec spec = route_spec(l, E);
+    dt_tensor *experts, *weights, *logits = rows(l, E);
+    dt_tensor *bias = between(l, 0, 1) ? weight(l, E, 0) : NULL;
+    dt_route(l->g, logits, bias, &spec, &experts, &weights);
+    return weights;
+}
+
+/* Router, experts with biases, a bounded unit, weighted sum, and a gated shared expert: rows once shared, once not. */
+static dt_tensor *mixture(lab *l)
+{
+    int64_t E = between(l, 1, 6), F = between(l, 1, 19), H = l->H;
+    dt_route_spec spec = route_spec(l, E);
+    dt_tensor *experts, *weights, *x = rows(l, H);
+    dt_tensor *router = weight(l, E, H), *up = weight(l, E * 2 * F, H), *down = weight(l, E * H, F);
+    dt_tensor *b = between(l, 0, 1) ? weight(l, E * 2 * F, 0) : NULL;
+    bool bounded = between(l, 0, 1);
+    dt_route(l->g, dt_linear(l->g, x, router, NULL), NULL, &spec, &experts, &weights);
+    dt_tensor *h = dt_expert_linear(l->g, x, up, experts, b, E);
+    h = dt_glu_bounded(l->g, h, bounded ? DT_ACT_QUICK_GELU : DT_ACT_SILU, bounded ? 1.5 : 0, bounded);
+    h = dt_expert_linear(l->g, h, down, experts, bounded ? weight(l, E * H, 0) : NULL, E);
+    dt_tensor *gate = dt_activate(l->g, dt_linear(l->g, x, weight(l, 1, H), NULL), DT_ACT_SIGMOID);
+    dt_tensor *shared = dt_linear(l->g, x, weight(l, H, H), NULL);
+    return dt_add(l->g, dt_sum_choices(l->g, h, weights), dt_sum_choices(l->g, shared, gate));
+}
+
+static void gradients__of_experts(void **state)
+{
+    CHECK(route);
+    CHECK(mixture);
+}
+
 static void gradients__of_whole_models(void **state)
 {
     CHECK(gpt);
@@ -592,10 +636,11 @@ static void gradients__of_whole_models(void **state)
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(gradients__of_rows),       cmocka_unit_test(gradients__of_norms),
-        cmocka_unit_test(gradients__of_arithmetic), cmocka_unit_test(gradients__of_activations),
-        cmocka_unit_test(gradients__of_rope),       cmocka_unit_test(gradients__of_attention),
-        cmocka_unit_test(gradients__of_losses),     cmocka_unit_test(gradients__of_whole_models),
+        cmocka_unit_test(gradients__of_rows),         cmocka_unit_test(gradients__of_norms),
+        cmocka_unit_test(gradients__of_arithmetic),   cmocka_unit_test(gradients__of_activations),
+        cmocka_unit_test(gradients__of_rope),         cmocka_unit_test(gradients__of_attention),
+        cmocka_unit_test(gradients__of_losses),       cmocka_unit_test(gradients__of_experts),
+        cmocka_unit_test(gradients__of_whole_models),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

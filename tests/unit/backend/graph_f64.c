@@ -112,12 +112,71 @@ static double act(dt_activation kind, double x)
     }
 }
 
-static void glu(dt_activation kind, matrix x, matrix y)
+static void glu(const dt_op *op, matrix x, matrix y)
 {
-    for (int64_t t = 0; t < y.rows; t++) {
-        const double *gate = x.at + t * x.cols, *up = gate + y.cols;
-        for (int64_t i = 0; i < y.cols; i++)
-            y.at[t * y.cols + i] = act(kind, gate[i]) * up[i];
+    double limit = op->attr.activation.limit > 0 ? op->attr.activation.limit : INFINITY;
+    const dt_tensor *t = op->output[0];
+    int64_t F = t->dim[t->rank - 1].n;
+    for (int64_t i = 0; i < y.rows * y.cols; i++) {
+        const double *gate = x.at + i / F * 2 * F + i % F, *up = gate + F;
+        y.at[i] = act(op->attr.activation.kind, fmin(*gate, limit)) *
+                  (fmax(-limit, fmin(*up, limit)) + op->attr.activation.offset);
+    }
+}
+
+/* ---- mixture of experts ---- */
+
+/* Repeatedly the greatest score not yet taken; equal ones by number. */
+static void route(const dt_op *op, matrix logits, matrix bias, matrix experts, matrix weights)
+{
+    const dt_route_spec *s = &op->attr.route;
+    bool logistic = s->score == DT_ROUTER_SIGMOID;
+    for (int64_t t = 0; t < logits.rows; t++) {
+        const double *x = logits.at + t * logits.cols;
+        bool taken[64] = {false};
+        double all = 0, chosen = 0;
+        for (int64_t e = 0; e < logits.cols; e++)
+            all += exp(x[e]);
+        for (int64_t j = 0; j < s->topk; j++) {
+            int64_t best = -1;
+            double most = 0;
+            for (int64_t e = 0; e < logits.cols; e++) {
+                double score = (logistic ? sigmoid(x[e]) : x[e]) + (bias.at ? bias.at[e] : 0);
+                if (!taken[e] && (best < 0 || score > most))
+                    best = e, most = score;
+            }
+            taken[best] = true;
+            experts.at[t * s->topk + j] = (double)best;
+            weights.at[t * s->topk + j] = logistic ? sigmoid(x[best]) : exp(x[best]);
+            chosen += weights.at[t * s->topk + j];
+        }
+        double whole = logistic ? (s->topk > 1 ? chosen : 1) : s->pre_softmax ? all : chosen;
+        for (int64_t j = 0; j < s->topk; j++)
+            weights.at[t * s->topk + j] *= (s->scaling != 0 ? s->scaling : 1) / whole;
+    }
+}
+
+static void expert_linear(const dt_op *op, matrix x, matrix w, matrix experts, matrix bias, matrix y)
+{
+    int64_t k = experts.cols, N = w.rows / op->attr.experts.count, K = w.cols;
+    for (int64_t s = 0; s < experts.rows * k; s++)
+        for (int64_t n = 0; n < N; n++) {
+            int64_t row = (int64_t)experts.at[s] * N + n;
+            const double *from = x.at + (op->input[0]->rank == 3 ? s : s / k) * K;
+            double sum = bias.at ? bias.at[row] : 0;
+            for (int64_t i = 0; i < K; i++)
+                sum += from[i] * w.at[row * K + i];
+            y.at[s * N + n] = sum;
+        }
+}
+
+static void sum_choices(matrix x, matrix weights, matrix y)
+{
+    int64_t k = weights.cols, H = y.cols;
+    for (int64_t i = 0; i < y.rows * H; i++) {
+        y.at[i] = 0;
+        for (int64_t j = 0; j < k; j++)
+            y.at[i] += x.at[(i / H * k + j) * H + i % H] * weights.at[i / H * k + j];
     }
 }
 
@@ -284,7 +343,13 @@ static void run_op(const graph_f64 *f, const dt_op *op)
             y.at[i] = act(op->attr.activation.kind, x.at[i]);
         return;
     case DT_OP_glu:
-        return glu(op->attr.activation.kind, x, y);
+        return glu(op, x, y);
+    case DT_OP_route:
+        return route(op, x, w, y, view(f, op->output[1]));
+    case DT_OP_expert_linear:
+        return expert_linear(op, x, w, b, in(f, op, 3), y);
+    case DT_OP_sum_choices:
+        return sum_choices(x, w, y);
     case DT_OP_split_groups:
         return split(f, op, x);
     case DT_OP_rope:

@@ -24,6 +24,16 @@ rig_operand rig_ids(int64_t rows, int32_t *data)
     return (rig_operand){.role = RIG_INTS, .axis = "rows", .rank = 1, .dim = {rows}, .data = data};
 }
 
+rig_operand rig_choices(int64_t rows, int64_t k, int32_t *data)
+{
+    return (rig_operand){.role = RIG_INTS, .axis = "rows", .rank = 2, .dim = {rows, k}, .data = data};
+}
+
+rig_operand rig_planes(int64_t rows, int64_t k, int64_t cols, float *data)
+{
+    return (rig_operand){.role = RIG_FLOATS, .axis = "rows", .rank = 3, .dim = {rows, k, cols}, .data = data};
+}
+
 rig_operand rig_fixed(int64_t n, float *data)
 {
     return (rig_operand){.role = RIG_FLOATS, .rank = 1, .dim = {n}, .data = data};

@@ -44,10 +44,12 @@ typedef struct rig_result {
     int64_t n[DT_OP_MAX_OUTPUTS];
 } rig_result;
 
-rig_operand rig_rows(int64_t rows, int64_t cols, float *data);   /* [rows, cols] over the axis "rows" */
-rig_operand rig_vector(int64_t rows, float *data);               /* [rows] over it */
-rig_operand rig_ids(int64_t rows, int32_t *data);                /* [rows] i32 over it */
-rig_operand rig_fixed(int64_t n, float *data);                   /* [n] */
+rig_operand rig_rows(int64_t rows, int64_t cols, float *data); /* [rows, cols] over the axis "rows" */
+rig_operand rig_vector(int64_t rows, float *data);             /* [rows] over it */
+rig_operand rig_ids(int64_t rows, int32_t *data);              /* [rows] i32 over it */
+rig_operand rig_planes(int64_t rows, int64_t k, int64_t cols, float *data); /* [rows, k, cols] over it */
+rig_operand rig_choices(int64_t rows, int64_t k, int32_t *data);            /* [rows, k] i32 over it */
+rig_operand rig_fixed(int64_t n, float *data);                              /* [n] */
 rig_operand rig_weight(int64_t rows, int64_t cols, float *data); /* [rows, cols], or [rows] when cols is 0 */
 rig_operand rig_on(rig_operand operand, const char *axis);       /* the same over another axis */
 rig_operand rig_lengths(int64_t sequences, int32_t *cu);         /* [sequences + 1] i32 over "sequences" */

@@ -6,7 +6,7 @@
 
 enum { T = 11, K = 24, N = 18, V = 9 };
 
-/* An operand: 'x' [T, a] rows, 'v' [T] rows, 'i' [T] ids below a, 'w' parameter [a, b], 'f' fixed [a], '-' absent. */
+/* An operand: 'x' [T, a] rows, 'y' [T, a, b] rows, 'e' [T, a] ids below b, 'v' [T] rows, 'i' [T] ids below a, 'w' parameter [a, b], 'f' fixed [a], '-' absent. */
 typedef struct part {
     char what;
     int64_t a, b;
@@ -38,6 +38,14 @@ typedef struct row_case {
     {                                                                                                        \
         .rope = {.heads = 2, .magnitude = 1 }                                                                \
     }
+#define ROUTE                                                                                                \
+    {                                                                                                        \
+        .route = {.topk = 2, .pre_softmax = true }                                                           \
+    }
+#define EXPERTS                                                                                              \
+    {                                                                                                        \
+        .experts = {.count = 3 }                                                                             \
+    }
 #define FUSED                                                                                                \
     {                                                                                                        \
         .fused = {.has_norm = true, .glu = true, .kind = DT_ACT_SILU, .eps = 1e-6 }                          \
@@ -68,6 +76,13 @@ static const row_case cases[] = {
     {DT_OP_glu_grad, ACT, {{'x', K, 0}, {'x', K / 2, 0}}},
     {DT_OP_cross_entropy_grad, NONE, {{'x', V, 0}, {'i', V, 0}, {'v', 0, 0}}},
     {DT_OP_scale_by, NONE, {{'x', K, 0}, {'f', 1, 0}}},
+    {DT_OP_route, ROUTE, {{'x', V, 0}, {'w', V, 0}}},
+    {DT_OP_expert_linear, EXPERTS, {{'x', K, 0}, {'w', 3 * N, K}, {'e', 2, 3}, {'w', 3 * N, 0}}},
+    {DT_OP_sum_choices, NONE, {{'y', 2, K}, {'x', 2, 0}}},
+    {DT_OP_route_grad, ROUTE, {{'x', V, 0}, {'e', 2, V}, {'x', 2, 0}}},
+    {DT_OP_expert_linear_dx, EXPERTS, {{'y', 2, N}, {'w', 3 * N, K}, {'e', 2, 3}}},
+    {DT_OP_spread_choices, NONE, {{'x', K, 0}, {'x', 2, 0}}},
+    {DT_OP_choice_dots, NONE, {{'y', 2, K}, {'x', K, 0}}},
 };
 
 static const row_case *case_of(dt_op_kind kind)
@@ -83,8 +98,11 @@ static void fill(rig_case *c, const row_case *from, const int *rows, int64_t cou
 {
     for (int i = 0; i < 6; i++) {
         part p = from->in[i];
-        int64_t width = p.what == 'x' ? p.a : 1, n = p.what == 'w' ? p.a * (p.b ? p.b : 1) : p.a;
-        bool has_rows = p.what == 'x' || p.what == 'v' || p.what == 'i';
+        int64_t width = p.what == 'x' || p.what == 'e' ? p.a
+                        : p.what == 'y'                ? p.a * p.b
+                                                       : 1,
+                n = p.what == 'w' ? p.a * (p.b ? p.b : 1) : p.a;
+        bool has_rows = p.what != 'w' && p.what != 'f';
         float *all = rig_numbers(has_rows ? T * width : n, (uint32_t)(100 + i));
         if (p.what == 0) {
             free(all);
@@ -94,13 +112,17 @@ static void fill(rig_case *c, const row_case *from, const int *rows, int64_t cou
         assert_non_null(picked);
         for (int64_t t = 0; has_rows && t < count; t++)
             memcpy(picked + t * width, all + rows[t] * width, (size_t)width * sizeof *all);
-        for (int64_t t = 0; p.what == 'i' && t < count; t++)
-            ((int32_t *)picked)[t] = (int32_t)((all[rows[t]] + 1.0f) / 2.0f * (float)p.a);
+        for (int64_t at = 0; (p.what == 'i' || p.what == 'e') && at < count * width; at++) {
+            float place = (all[rows[at / width] * width + at % width] + 1.0f) / 2.0f;
+            ((int32_t *)picked)[at] = (int32_t)(place * (float)(p.what == 'i' ? p.a : p.b));
+        }
         if (has_rows)
             free(all);
         c->in[i] = p.what == 'x'   ? rig_rows(count, p.a, picked)
                    : p.what == 'v' ? rig_vector(count, picked)
                    : p.what == 'i' ? rig_ids(count, (int32_t *)picked)
+                   : p.what == 'e' ? rig_choices(count, p.a, (int32_t *)picked)
+                   : p.what == 'y' ? rig_planes(count, p.a, p.b, picked)
                    : p.what == 'w' ? rig_weight(p.a, p.b, picked)
                                    : rig_fixed(p.a, picked);
     }
