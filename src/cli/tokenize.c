@@ -166,7 +166,7 @@ static dt_exit run(const command_line *line)
 }
 
 static const char *const positional[] = {
-    "MODEL", "model folder, or a tokenizer file (tokenizer.json, *.model, *.tiktoken, vocab.txt)", "TEXT",
+    "MODEL", "model folder, or a tokenizer file (tokenizer.json, *.model, *.tiktoken, *.gguf)", "TEXT",
     "what to encode; - or nothing: stdin", NULL};
 static const char *const examples[] = {"tokenize t5-small/ \"the house\"", "tokenize gpt2/ --decode 464,2156",
                                        NULL};

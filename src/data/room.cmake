@@ -19,7 +19,7 @@ dt_room(data
     tokenizer/decoder.c tokenizer/bpe.c tokenizer/bpe_merge.c tokenizer/unigram.c tokenizer/wordpiece.c
     tokenizer/wordlevel.c tokenizer/sentencepiece.c tokenizer/sentencepiece_bpe.c tokenizer/charsmap.c
     tokenizer/splits.c tokenizer/tiktoken.c tokenizer/base64.c
-    tokenizer/regex.c tokenizer/scan.c tokenizer/words.c tokenizer/darray.c tokenizer/unicode.c tokenizer/vocab.c tokenizer/trie.c
+    tokenizer/regex.c tokenizer/gguf_vocabulary.c tokenizer/scan.c tokenizer/words.c tokenizer/darray.c tokenizer/unicode.c tokenizer/vocab.c tokenizer/trie.c
   LINKS PkgConfig::pcre2 PkgConfig::utf8proc PkgConfig::protobuf-c PkgConfig::jansson)
 
 target_sources(dt_data PRIVATE ${dt_data_made}/sentencepiece.pb-c.c)

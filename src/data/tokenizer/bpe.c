@@ -259,6 +259,21 @@ static dt_status add_merge(dt_tokenizer *t, dt_bpe *bpe, dt_text *joined, size_t
     return DT_OK;
 }
 
+static dt_status bad_merge(size_t rank, dt_error *err)
+{
+    return dt_fail(err, DT_FORMAT, "merge %zu is not two tokens (\"a b\" or [\"a\", \"b\"])", rank);
+}
+
+dt_status dt_bpe_add_merge(dt_tokenizer *t, dt_bpe *bpe, dt_text *joined, size_t rank, const char *text,
+                           size_t bytes, dt_error *err)
+{
+    const char *space = memchr(text, ' ', bytes);
+    size_t a_bytes = space == NULL ? bytes : (size_t)(space - text);
+    if (space == NULL || memchr(space + 1, ' ', bytes - a_bytes - 1) != NULL)
+        return bad_merge(rank, err);
+    return add_merge(t, bpe, joined, rank, text, a_bytes, space + 1, bytes - a_bytes - 1, err);
+}
+
 /* "a b" (older files) or ["a", "b"]. */
 static dt_status read_merge(dt_tokenizer *t, dt_bpe *bpe, dt_text *joined, size_t rank, const json_t *merge,
                             dt_error *err)
@@ -269,14 +284,10 @@ static dt_status read_merge(dt_tokenizer *t, dt_bpe *bpe, dt_text *joined, size_
             return add_merge(t, bpe, joined, rank, json_string_value(a), json_string_length(a),
                              json_string_value(b), json_string_length(b), err);
     } else if (json_is_string(merge)) {
-        const char *text = json_string_value(merge);
-        size_t bytes = json_string_length(merge);
-        const char *space = memchr(text, ' ', bytes);
-        size_t a_bytes = space == NULL ? bytes : (size_t)(space - text);
-        if (space != NULL && memchr(space + 1, ' ', bytes - a_bytes - 1) == NULL)
-            return add_merge(t, bpe, joined, rank, text, a_bytes, space + 1, bytes - a_bytes - 1, err);
+        return dt_bpe_add_merge(t, bpe, joined, rank, json_string_value(merge), json_string_length(merge),
+                                err);
     }
-    return dt_fail(err, DT_FORMAT, "merge %zu is not two tokens (\"a b\" or [\"a\", \"b\"])", rank);
+    return bad_merge(rank, err);
 }
 
 static dt_status read_merges(dt_tokenizer *t, dt_bpe *bpe, const json_t *merges, dt_error *err)

@@ -54,6 +54,10 @@ size_t dt_bpe_segment(const char *text, size_t bytes);
 /* Words that merge into one token into bpe->words. Everything else of the tokenizer must be there. */
 dt_status dt_bpe_finish(dt_tokenizer *tokenizer, dt_error *err);
 
+/* "left right" becomes the pair of that rank; *joined is scratch. */
+dt_status dt_bpe_add_merge(dt_tokenizer *tokenizer, dt_bpe *bpe, dt_text *joined, size_t rank, const char *text,
+                           size_t bytes, dt_error *err);
+
 /* `bpe`, its pairs filled, becomes the tokenizer's model; the vocabulary must be there. */
 void dt_bpe_install(dt_tokenizer *tokenizer, dt_bpe *bpe);
 

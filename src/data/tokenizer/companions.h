@@ -57,6 +57,8 @@ dt_status dt_companions_frame(dt_tokenizer *t, const dt_companions *c, bool expl
 dt_status dt_recipe_bpe(dt_tokenizer *t, const dt_companions *c, const char *vocab, const char *merges,
                         dt_error *err);
 dt_status dt_recipe_wordpiece(dt_tokenizer *t, const dt_companions *c, const char *vocab, dt_error *err);
+/* BERT's pipeline around a vocabulary {token: id}, which it takes over. */
+dt_status dt_recipe_read_bert(dt_tokenizer *t, json_t *vocab, const char *unknown, dt_error *err);
 dt_status dt_recipe_byt5(dt_tokenizer *t, const dt_companions *c, dt_error *err);
 extern const char dt_pipeline_gpt2[], dt_pipeline_clip[], dt_pipeline_bert[];
 

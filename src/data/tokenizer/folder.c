@@ -56,6 +56,15 @@ static dt_status read_tiktoken(dt_tokenizer *t, const dt_companions *c, const ch
     return dt_companions_name_specials(t, c, false, err);
 }
 
+static dt_status read_gguf(dt_tokenizer *t, const char *path, dt_error *err)
+{
+    dt_gguf *file = NULL;
+    DT_PASS(dt_gguf_open(&file, path, err));
+    dt_status status = dt_tokenizer_read_gguf(t, file, err);
+    dt_gguf_close(file);
+    return status;
+}
+
 typedef enum content { DOCUMENT, SENTENCEPIECE, TIKTOKEN, GGUF, WORDS } content;
 
 /* "base64 rank" in the first line, as tiktoken writes it. */
@@ -104,7 +113,7 @@ static dt_status read_file(dt_tokenizer *t, const dt_companions *c, const char *
     case TIKTOKEN:
         return read_tiktoken(t, c, path, err);
     case GGUF:
-        return dt_fail(err, DT_UNSUPPORTED, "%s: a tokenizer inside GGUF, which is not read yet", path);
+        return read_gguf(t, path, err);
     case SENTENCEPIECE:
         break;
     }

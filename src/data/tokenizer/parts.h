@@ -13,6 +13,7 @@
 #define DT_DATA_TOKENIZER_PARTS_H
 
 #include "base/arena.h"
+#include "base/gguf.h"
 #include "base/json.h"
 #include "base/text.h"
 #include "data/tokenizer/charsmap.h"
@@ -310,6 +311,9 @@ dt_status dt_tokenizer_read_sentencepiece(dt_tokenizer *tokenizer, const void *d
 /* Ranks as tiktoken writes them. `path` (or NULL) may name a known encoding, `split` (or NULL) a split pattern. */
 dt_status dt_tokenizer_read_tiktoken(dt_tokenizer *tokenizer, const char *data, size_t bytes,
                                      const char *path, const char *split, dt_error *err);
+
+/* The tokenizer inside a GGUF file; nothing of the file is kept. */
+dt_status dt_tokenizer_read_gguf(dt_tokenizer *tokenizer, struct dt_gguf *file, dt_error *err);
 
 /* "<extra_id_N>", as T5 and ByT5 call their sentinels. */
 void dt_sentinel_name(char name[32], int number);

@@ -174,6 +174,26 @@ dt_status dt_recipe_wordpiece(dt_tokenizer *t, const dt_companions *companions, 
     return finish(t, c, err);
 }
 
+dt_status dt_recipe_read_bert(dt_tokenizer *t, json_t *vocab, const char *unknown, dt_error *err)
+{
+    json_t *json = NULL;
+    bool lower = !looks_cased(vocab) && !t->options.keep_case;
+    dt_status status =
+        dt_json_parse(&json, dt_pipeline_bert, strlen(dt_pipeline_bert), "a built-in pipeline", err);
+    if (status != DT_OK) {
+        json_decref(vocab);
+        return status;
+    }
+    json_t *model = json_object_get(json, "model");
+    bool set = json_object_set_new(model, "vocab", vocab) == 0;
+    set = json_object_set_new(model, "unk_token", json_string(unknown)) == 0 && set;
+    set = json_object_set_new(json_object_get(json, "normalizer"), "lowercase", json_boolean(lower)) == 0 &&
+          set;
+    status = set ? dt_tokenizer_read_json(t, json, err) : dt_fail_memory(err, 0, "a vocabulary");
+    json_decref(json);
+    return status;
+}
+
 dt_status dt_recipe_byt5(dt_tokenizer *t, const dt_companions *c, dt_error *err)
 {
     enum { OFFSET = 3 }; /* <pad>, </s> and <unk> come before the bytes */

@@ -365,6 +365,14 @@ static dt_status read_model(dt_tokenizer *t, const DtSpm__Model *model, dt_error
     return DT_OK;
 }
 
+dt_status dt_spm_read(dt_tokenizer *t, const DtSpm__Model *model, dt_error *err)
+{
+    t->raw_bytes = true;
+    t->decoder[0] = (dt_decoder){.push = dt_sentencepiece_push, .finish = dt_sentencepiece_finish};
+    t->decoder_count = 1;
+    return read_model(t, model, err);
+}
+
 dt_status dt_tokenizer_read_sentencepiece(dt_tokenizer *t, const void *data, size_t bytes, dt_error *err)
 {
     if (bytes > (64u << 20))
@@ -373,10 +381,7 @@ dt_status dt_tokenizer_read_sentencepiece(dt_tokenizer *t, const void *data, siz
     if (model == NULL)
         return dt_fail(err, DT_FORMAT, "not a sentencepiece model: its %zu bytes are no protobuf ModelProto",
                        bytes);
-    dt_status status = read_model(t, model, err);
+    dt_status status = dt_spm_read(t, model, err);
     dt_spm__model__free_unpacked(model, NULL);
-    t->raw_bytes = true;
-    t->decoder[0] = (dt_decoder){.push = dt_sentencepiece_push, .finish = dt_sentencepiece_finish};
-    t->decoder_count = 1;
     return status;
 }

@@ -1,5 +1,5 @@
 /*
- * sentencepiece.h - what the two files that read sentencepiece models share.
+ * sentencepiece.h - what the files that read sentencepiece models share.
  */
 #ifndef DT_DATA_TOKENIZER_SENTENCEPIECE_H
 #define DT_DATA_TOKENIZER_SENTENCEPIECE_H
@@ -8,6 +8,8 @@
 
 #include "sentencepiece.pb-c.h" /* made from sentencepiece.proto by protoc-c */
 
+/* The whole model, decoder included; it is only read. */
+dt_status dt_spm_read(dt_tokenizer *tokenizer, const DtSpm__Model *model, dt_error *err);
 dt_status dt_spm_read_bpe(dt_tokenizer *tokenizer, const DtSpm__Model *model, dt_error *err);
 
 /* Emit a piece; unknown ones as bytes, or a run of them as one. `context` is a bool: was the last one unknown? */

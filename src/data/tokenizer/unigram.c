@@ -15,6 +15,8 @@
 
 #include <float.h>
 #include <math.h>
+#include <stdio.h>
+#include <stdlib.h>
 #include <string.h>
 
 typedef struct node {
@@ -278,12 +280,43 @@ dt_status dt_unigram_finish(dt_tokenizer *t, dt_unigram *u, dt_error *err)
 
 /* ---- reading ------------------------------------------------------------------------------------------------ */
 
+/*
+ * A score as tokenizers reads it. serde_json takes all digits as one integer and divides by a power of ten, which
+ * rounds twice where strtod rounds once. Paths of the same pieces in another order tie but for such last bits.
+ * The digits are the shortest that give the number: files are written so.
+ */
+static double as_read_by_tokenizers(double score)
+{
+    char text[48];
+    for (int digits = 15; digits <= 17; digits++) {
+        snprintf(text, sizeof text, "%.*e", digits - 1, fabs(score));
+        if (strtod(text, NULL) == fabs(score))
+            break;
+    }
+    uint64_t all = 0;
+    int exponent = 0;
+    const char *at = text;
+    for (; *at != 0 && *at != 'e'; at++) {
+        if (*at < '0' || *at > '9')
+            continue;
+        all = all * 10 + (uint64_t)(*at - '0');
+        exponent -= at > text; /* digits behind the point */
+    }
+    exponent += *at == 'e' ? (int)strtol(at + 1, NULL, 10) : 0;
+    for (; all > 0 && all % 10 == 0; exponent++)
+        all /= 10;
+    if (all < (uint64_t)1 << 53 || exponent >= 0 || exponent < -300) /* rounded once, or far from any score */
+        return score;
+    snprintf(text, sizeof text, "1e%d", -exponent);
+    return copysign((double)all / strtod(text, NULL), score);
+}
+
 static dt_status read_piece(dt_tokenizer *t, dt_unigram *u, const json_t *pair, size_t id, dt_error *err)
 {
     const json_t *text = json_array_get(pair, 0), *score = json_array_get(pair, 1);
     if (json_array_size(pair) != 2 || !json_is_string(text) || !json_is_number(score))
         return dt_fail(err, DT_FORMAT, "\"vocab\"[%zu] is not a [piece, score]", id);
-    u->score[id] = json_number_value(score);
+    u->score[id] = as_read_by_tokenizers(json_number_value(score));
     if (!dt_vocab_add(&t->vocab, t->arena, json_string_value(text), json_string_length(text), (int32_t)id))
         return dt_fail_memory(err, 0, "a vocabulary");
     return DT_OK;

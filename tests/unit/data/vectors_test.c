@@ -128,6 +128,7 @@ static void vectors__all_recorded_tokenizers(void **state)
         {"cl100k", "tiktoken/cl100k_base.tiktoken"},
         {"llama3", "llama3/tokenizer.model"},
         {"gpt2", "gpt2/gpt2.tiktoken"},
+        {"gpt2", "../gguf/ggml-vocab-gpt-2.gguf"},
     };
     const char *fixtures = from_environment("DT_FIXTURES", "tokenizers"),
                *data = from_environment("DT_DATA", "tokenizers");
@@ -184,6 +185,10 @@ static void vectors__texts_of_llama_cpp(void **state)
         {"gpt-2", "tokenizers/gpt2"},
         {"bert-bge", "tokenizers/bert/bert-base-uncased-vocab.txt"},
         {"llama-spm", "tokenizers/llama2/tokenizer.model"},
+        {"gpt-2", "gguf/ggml-vocab-gpt-2.gguf"},
+        {"bert-bge", "gguf/ggml-vocab-bert-bge.gguf"},
+        {"llama-spm", "gguf/ggml-vocab-llama-spm.gguf"},
+        {"deepseek-coder", "gguf/ggml-vocab-deepseek-coder.gguf"},
     };
     const char *folder = from_environment("DT_DATA", "gguf"), *data = getenv("DT_DATA");
     if (!folder || !dt_is_folder(folder))
