@@ -20,6 +20,10 @@ dt_room(data
     tokenizer/wordlevel.c tokenizer/sentencepiece.c tokenizer/sentencepiece_bpe.c tokenizer/charsmap.c
     tokenizer/splits.c tokenizer/tiktoken.c tokenizer/base64.c
     tokenizer/regex.c tokenizer/gguf_vocabulary.c tokenizer/scan.c tokenizer/words.c tokenizer/darray.c tokenizer/unicode.c tokenizer/vocab.c tokenizer/trie.c
+    jinja/template.c jinja/lexer.c jinja/parser.c jinja/parse_expression.c jinja/value.c jinja/text_of.c
+    jinja/json_of.c jinja/compare.c jinja/attribute.c jinja/evaluate.c jinja/operators.c jinja/execute.c
+    jinja/call.c jinja/filters.c jinja/filters_sequence.c jinja/filters_text.c jinja/text_work.c jinja/tests.c
+    jinja/methods.c jinja/methods_text.c jinja/globals.c jinja/format.c jinja/characters.c
   LINKS PkgConfig::pcre2 PkgConfig::utf8proc PkgConfig::protobuf-c PkgConfig::jansson)
 
 target_sources(dt_data PRIVATE ${dt_data_made}/sentencepiece.pb-c.c)
