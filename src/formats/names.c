@@ -24,6 +24,7 @@ typedef struct row_plan {
     row_part part[DT_NAME_PARTS];
     bool transposed;
     int64_t experts; /* the whole again for each; 0: the names hold no expert's number */
+    bool planes;     /* … as planes of one tensor, whose names hold none either */
 } row_plan;
 
 static row_plan one(int64_t rows, bool transposed)
@@ -63,6 +64,9 @@ static row_plan describe(dt_transform transform, const dt_canonical *to, const d
         return fused_qkv(c, true);
     case DT_MAP_expert:
         return (row_plan){.groups = 1, .parts = 1, .part = {{0, 0, each}}, .experts = experts};
+    case DT_MAP_experts:
+        return (row_plan){
+            .groups = 1, .parts = 1, .part = {{0, 0, each}}, .experts = experts, .planes = true};
     case DT_MAP_expert_join:
         return (row_plan){
             .groups = 1, .parts = 2, .part = {{0, 0, each / 2}, {1, 0, each / 2}}, .experts = experts};
@@ -90,23 +94,27 @@ static dt_status add_externals(dt_mapping *m, const dt_canonical *to, const dt_n
         dt_shape shape = {.rank = to->spec->rank, .dim = {rows[i], to->cols}};
         if (plan->transposed)
             shape = (dt_shape){.rank = 2, .dim = {to->cols, rows[i]}};
+        int axes = shape.rank;
+        if (plan->planes)
+            shape = (dt_shape){.rank = axes + 1, .dim = {plan->experts, shape.dim[0], shape.dim[1]}};
         if (!dt_names_fill(name, sizeof name, row->external[i], numbers, count))
             return dt_fail(err, DT_INTERNAL, "name pattern \"%s\" does not fit \"%s\"", row->external[i],
                            to->spec->name);
-        DT_PASS(dt_mapping_add_external(m, name, &shape, shape.rank, &index[i], err));
+        DT_PASS(dt_mapping_add_external(m, name, &shape, axes, &index[i], err));
     }
     return DT_OK;
 }
 
 /* Canonical rows from `row` on. */
 static dt_status add_pieces(dt_mapping *m, const dt_canonical *to, const row_plan *plan, int64_t row,
-                            const int *index, dt_error *err)
+                            int64_t plane, const int *index, dt_error *err)
 {
     for (int64_t g = 0; g < plan->groups; g++)
         for (int p = 0; p < plan->parts; p++) {
             const row_part *part = &plan->part[p];
             int64_t from = part->base + g * part->width;
             dt_piece piece = {.external = index[part->tensor],
+                              .plane = plane,
                               .row = plan->transposed ? 0 : from,
                               .col = plan->transposed ? from : 0,
                               .to_row = row,
@@ -125,10 +133,11 @@ static dt_status map_row(dt_mapping *m, const dt_canonical *to, const dt_name_ro
     int64_t blocks = plan->experts ? plan->experts : 1;
     for (int64_t e = 0; e < blocks; e++) {
         int index[DT_NAME_PARTS] = {-1, -1, -1};
-        if (plan->experts)
+        bool numbered = plan->experts && !plan->planes;
+        if (numbered)
             numbers[1] = e;
-        DT_PASS(add_externals(m, to, row, plan, numbers, plan->experts ? 2 : count, index, err));
-        DT_PASS(add_pieces(m, to, plan, e * (to->rows / blocks), index, err));
+        DT_PASS(add_externals(m, to, row, plan, numbers, numbered ? 2 : count, index, err));
+        DT_PASS(add_pieces(m, to, plan, e * (to->rows / blocks), plan->planes ? e : 0, index, err));
     }
     return DT_OK;
 }

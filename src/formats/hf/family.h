@@ -114,6 +114,12 @@ dt_status dt_hf_write_window(const dt_model_config *config, json_t *json, dt_err
 dt_status dt_hf_write_layer_windows(const dt_model_config *config, json_t *json, dt_error *err);
 dt_status dt_hf_write_switched_windows(const dt_model_config *config, json_t *json, dt_error *err);
 
+/* Qwen's mixtures: which layers have experts, and of what softmax their weights are. */
+dt_status dt_hf_read_experts(dt_model_config *config, const json_t *json, dt_error *err);
+dt_status dt_hf_write_experts(const dt_model_config *config, json_t *json, dt_error *err);
+/* The names of a file that holds a layer's experts in one tensor, where the class's have one an expert. */
+const dt_name_table *dt_hf_fused_expert_names(void);
+
 /* Llama's class defaults, which its many relatives start from. */
 void dt_hf_llama_defaults(dt_model_config *config);
 

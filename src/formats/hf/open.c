@@ -154,6 +154,21 @@ static dt_status gather_evidence(const dt_checkpoint *c, const dt_name_table *na
     return DT_OK;
 }
 
+/* The class's names; or, where each layer's experts lie in one tensor although the class writes one an expert, those. */
+static const dt_name_table *names_of(const dt_checkpoint *c, const dt_hf_family *family)
+{
+    dt_model_config plain;
+    int64_t numbers[2];
+    int count;
+    dt_config_init(&plain);
+    const dt_name_row *fc1 = dt_names_row(
+        family->names, "decoder.layers.0.mlp.experts.experts.linear_fc1.weight", &plain, numbers, &count);
+    bool fused = false;
+    for (size_t i = 0; fc1 && fc1->transform == DT_MAP_expert_join && i < dt_stored_set_count(c->set); i++)
+        fused |= dt_names_fit("*.mlp.experts.gate_up_proj", dt_stored_set_at(c->set, i)->name);
+    return fused ? dt_hf_fused_expert_names() : family->names;
+}
+
 static void note_facts(dt_checkpoint *c, const dt_hf_family *family)
 {
     for (int i = 0; i < family->key_count; i++)
@@ -167,13 +182,14 @@ static dt_status open_with(dt_checkpoint *c, const json_t *json, const json_t *g
     dt_hf_evidence evidence;
     DT_PASS(dt_hf_family_of(json, &family, err));
     DT_PASS(read_weights(c, err));
-    DT_PASS(gather_evidence(c, family->names, &evidence, err));
+    const dt_name_table *names = names_of(c, family);
+    DT_PASS(gather_evidence(c, names, &evidence, err));
     DT_TRY(dt_hf_read_config(family, json, generation, &evidence, &c->config, err), err, "while reading %s",
            c->config_file);
     note_facts(c, family);
     DT_PASS(dt_open_parameters(c, err));
-    DT_PASS(dt_names_map(c->mapping, family->names, &c->config, err));
-    return dt_open_bind_names(c, family->names, "", NULL, err);
+    DT_PASS(dt_names_map(c->mapping, names, &c->config, err));
+    return dt_open_bind_names(c, names, "", NULL, err);
 }
 
 dt_status dt_hf_open(dt_checkpoint *c, const dt_open_options *options, dt_error *err)
