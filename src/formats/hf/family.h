@@ -119,6 +119,9 @@ dt_status dt_hf_read_experts(dt_model_config *config, const json_t *json, dt_err
 dt_status dt_hf_write_experts(const dt_model_config *config, json_t *json, dt_error *err);
 /* The names of a file that holds a layer's experts in one tensor, where the class's have one an expert. */
 const dt_name_table *dt_hf_fused_expert_names(void);
+/* What Gemma 2 and 3 share: scores' scale, caps, the embedding's multiplier. */
+dt_status dt_hf_read_gemma(dt_model_config *config, const json_t *json, dt_error *err);
+dt_status dt_hf_write_gemma(const dt_model_config *config, json_t *json, dt_error *err);
 
 /* Llama's class defaults, which its many relatives start from. */
 void dt_hf_llama_defaults(dt_model_config *config);
