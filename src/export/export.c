@@ -1,0 +1,123 @@
+/*
+ * export.c - the converter: checks a request against its target, streams the tensors (formats/), proves the result.
+ *
+ * How a format lies is formats/' business; what its consumers accept is targets.def's; the distance from the source
+ * is measured by verify/ and written down by parity.c.
+ */
+#include "export/parity.h"
+
+#include "base/fail.h"
+#include "base/text.h"
+
+#include <string.h>
+#include <time.h>
+#include <unistd.h>
+
+static double seconds_now(void)
+{
+    struct timespec now;
+    clock_gettime(CLOCK_MONOTONIC, &now);
+    return (double)now.tv_sec + 1e-9 * (double)now.tv_nsec;
+}
+
+/* ---- before anything is written ---- */
+
+static dt_status check_type(const dt_target *target, const char *type, dt_dtype *out, dt_error *err)
+{
+    if (dt_dtype_parse(type, out) && dt_target_takes(target->types, dt_dtype_name(*out)))
+        return DT_OK;
+    return dt_fail(err, DT_UNSUPPORTED, "data type \"%s\": %s holds %s", type, target->name, target->types);
+}
+
+/* Layout options that the target would ignore are refused, not ignored. */
+static dt_status check_layout(const dt_target *target, const dt_export_options *o, dt_error *err)
+{
+    const struct {
+        const char *name;
+        bool given;
+    } option[] = {{"tp", o->tensor_parallel > 1},
+                  {"pp", o->pipeline_parallel > 1},
+                  {"vp", o->virtual_pipeline > 1},
+                  {"ep", o->expert_parallel > 1},
+                  {"vocab-size-divisible-by", o->vocab_divisible_by > 0},
+                  {"shard-bytes", o->shard_bytes > 0},
+                  {"spec", o->local_names}};
+    for (size_t i = 0; i < sizeof option / sizeof option[0]; i++)
+        if (option[i].given && !dt_target_takes(target->options, option[i].name))
+            return dt_fail(err, DT_UNSUPPORTED, "option \"%s\" says nothing to %s, which heeds: %s",
+                           option[i].name, target->name, target->options[0] ? target->options : "none");
+    return DT_OK;
+}
+
+static dt_status plan(const dt_export_request *request, dt_export_options *write, dt_error *err)
+{
+    const dt_target *target;
+    DT_PASS(dt_target_find(request->target, &target, err));
+    *write = request->write;
+    write->format = target->name;
+    write->cast = request->type != NULL;
+    if (request->type)
+        DT_PASS(check_type(target, request->type, &write->dtype, err));
+    return check_layout(target, write, err);
+}
+
+/* ---- proof ---- */
+
+/* Both models computed in f32 take eight bytes a parameter. */
+static bool too_large_to_compute(const dt_export_request *request, const dt_checkpoint *from)
+{
+    double machine = (double)sysconf(_SC_PHYS_PAGES) * (double)sysconf(_SC_PAGESIZE);
+    double room = request->proof_memory ? (double)request->proof_memory : machine / 4;
+    return 8.0 * (double)dt_checkpoint_describe(from).parameters > room;
+}
+
+/* Casts may move weights, nothing else may: what is allowed, and why. */
+static double tolerance_of(const dt_export_options *write, const char **reason)
+{
+    *reason = "the same weights, computed alike in f32: only the order of tensors in memory may differ";
+    if (!write->cast || write->dtype == DT_F32)
+        return 0;
+    if (write->dtype == DT_BF16) {
+        *reason = "weights were rounded to bf16, eight significant bits: ten times their own distance";
+        return 4e-2;
+    }
+    *reason = "weights were rounded to f16, eleven significant bits: ten times their own distance";
+    return 5e-3;
+}
+
+static dt_status prove(dt_exported *out, const dt_checkpoint *from, const char *output,
+                       const dt_export_request *request, const dt_export_options *write, dt_error *err)
+{
+    dt_verify_options o = {.model = {.dtype = "f32"}, .tensors_only = too_large_to_compute(request, from)};
+    const char *source = dt_checkpoint_describe(from).path;
+    o.tolerance = tolerance_of(write, &out->reason);
+    o.model.open = request->open;
+    DT_PASS(dt_verify_models(&out->proof, output, source, &o, err));
+    return dt_parity_write(out, from, output, request->target, err);
+}
+
+dt_status dt_export(dt_exported *out, const dt_checkpoint *from, const char *output,
+                    const dt_export_request *request, dt_error *err)
+{
+    dt_export_options write;
+    *out = (dt_exported){0};
+    DT_TRY(plan(request, &write, err), err, "cannot export %s as %s", dt_checkpoint_describe(from).path,
+           request->target);
+    double started = seconds_now();
+    DT_PASS(dt_checkpoint_export(from, output, &write, &out->written, err));
+    out->seconds = seconds_now() - started;
+    if (request->unproved)
+        return DT_OK;
+    dt_status status = prove(out, from, output, request, &write, err);
+    if (status != DT_OK) {
+        dt_error_while(err, "while proving %s, which is written", output);
+        dt_exported_release(out);
+    }
+    return status;
+}
+
+void dt_exported_release(dt_exported *exported)
+{
+    dt_verify_report_destroy(exported->proof);
+    exported->proof = NULL;
+}

@@ -1,0 +1,1 @@
+dt_test(export/targets_test)
