@@ -43,8 +43,8 @@ dt_status dt_target_find(const char *name, const dt_target **out, dt_error *err)
 bool dt_target_takes(const char *words, const char *word)
 {
     size_t bytes = strlen(word);
-    for (const char *at = words; (at = strstr(at, word)); at += bytes)
+    for (const char *at = words; bytes && (at = strstr(at, word)); at += bytes)
         if ((at == words || at[-1] == ' ') && (at[bytes] == ' ' || at[bytes] == 0))
-            return bytes > 0;
+            return true;
     return false;
 }
