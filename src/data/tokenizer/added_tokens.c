@@ -139,7 +139,7 @@ static void swallow_spaces(cut *found, const char *text, size_t bytes, size_t fr
 }
 
 /* The next added token at or after *search; text before `from` is taken. */
-static bool next_cut(const dt_work *work, bool normalized, const char *text, size_t bytes, size_t from,
+static bool next_cut(dt_work *work, bool normalized, const char *text, size_t bytes, size_t from,
                      size_t *search, cut *found)
 {
     const dt_added *added = &work->tokenizer->added;
@@ -150,6 +150,7 @@ static bool next_cut(const dt_work *work, bool normalized, const char *text, siz
         if (!begins[(unsigned char)text[at]])
             continue;
         int32_t index = dt_trie_longest(trie, text + at, bytes - at, &used);
+        work->steps += used;
         if (index < 0) {
             used = 1;
             continue;

@@ -30,6 +30,7 @@ typedef struct dt_bpe {
     bool breaks_at_spaces;       /* no token has a low line behind another letter: see dt_bpe_segment */
     bool plain_letters;          /* no prefix, no suffix: `letter` answers for most characters */
     int32_t letter[0x800];       /* by code point: the token of that character, or -1 */
+    int32_t low_line;            /* sentencepiece: the symbol of U+2581 */
     const dt_trie *symbols;      /* sentencepiece: user-defined symbols, which never merge */
     const dt_vocab *letters;     /* sentencepiece: a character's symbol, be it a piece or not */
     int32_t free_symbol;         /* sentencepiece: symbols from here on are no pieces */
@@ -55,8 +56,8 @@ size_t dt_bpe_segment(const char *text, size_t bytes);
 dt_status dt_bpe_finish(dt_tokenizer *tokenizer, dt_error *err);
 
 /* "left right" becomes the pair of that rank; *joined is scratch. */
-dt_status dt_bpe_add_merge(dt_tokenizer *tokenizer, dt_bpe *bpe, dt_text *joined, size_t rank, const char *text,
-                           size_t bytes, dt_error *err);
+dt_status dt_bpe_add_merge(dt_tokenizer *tokenizer, dt_bpe *bpe, dt_text *joined, size_t rank,
+                           const char *text, size_t bytes, dt_error *err);
 
 /* `bpe`, its pairs filled, becomes the tokenizer's model; the vocabulary must be there. */
 void dt_bpe_install(dt_tokenizer *tokenizer, dt_bpe *bpe);

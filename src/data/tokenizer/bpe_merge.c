@@ -38,8 +38,10 @@ size_t dt_bpe_segment(const char *text, size_t bytes)
     size_t at = 0;
     while (bytes - at >= DT_LOW_LINE_BYTES && memcmp(text + at, DT_LOW_LINE, DT_LOW_LINE_BYTES) == 0)
         at += DT_LOW_LINE_BYTES;
-    const char *next = memmem(text + at, bytes - at, DT_LOW_LINE, DT_LOW_LINE_BYTES);
-    return next == NULL ? bytes : (size_t)(next - text);
+    for (; at + DT_LOW_LINE_BYTES <= bytes; at++) /* words are short: a call to memmem costs more */
+        if (text[at] == DT_LOW_LINE[0] && memcmp(text + at, DT_LOW_LINE, DT_LOW_LINE_BYTES) == 0)
+            return at;
+    return bytes;
 }
 
 bool dt_bpe_breaks_at_spaces(const dt_vocab *vocab)

@@ -20,6 +20,20 @@ static uint32_t unit_offset(uint32_t unit)
     return (unit >> 10) << ((unit & 0x200) >> 6);
 }
 
+/* Is there a rule of this character alone, or one that goes on in ASCII? */
+static bool rule_in_ascii(const dt_charsmap *map, uint32_t byte)
+{
+    size_t at = unit_offset(map->unit[0]) ^ byte;
+    uint32_t unit = map->unit[at];
+    if (unit >> 8 & 1)
+        return true;
+    at ^= unit_offset(unit);
+    for (uint32_t next = 1; next < 128; next++)
+        if ((at ^ next) < map->units && (map->unit[at ^ next] & 0x800000FFu) == next)
+            return true;
+    return false;
+}
+
 dt_status dt_charsmap_parse(dt_charsmap *map, dt_arena *arena, const void *data, size_t bytes, dt_error *err)
 {
     *map = (dt_charsmap){0};
@@ -52,6 +66,8 @@ dt_status dt_charsmap_parse(dt_charsmap *map, dt_arena *arena, const void *data,
         size_t at = unit_offset(unit[0]) ^ byte;
         map->starts[byte] = at < map->units && (unit[at] & 0x800000FFu) == byte;
     }
+    for (uint32_t byte = 1; byte < 128; byte++)
+        map->alone[byte] = map->starts[byte] && rule_in_ascii(map, byte);
     return DT_OK;
 }
 

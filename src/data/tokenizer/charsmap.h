@@ -19,6 +19,7 @@ typedef struct dt_charsmap {
     const char *text; /* the replacements, valid UTF-8 */
     size_t text_bytes;
     bool starts[256]; /* can a rule begin with this byte? */
+    bool alone[128];  /* does one begin with this character and nothing but ASCII? */
 } dt_charsmap;
 
 /* Copies what it keeps into the arena. */

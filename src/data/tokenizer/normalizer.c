@@ -196,6 +196,11 @@ static dt_status run_precompiled(const dt_normalizer *n, dt_work *work, dt_piece
     for (size_t at = 0, cluster; at < in.bytes; at += cluster) {
         bool plain = (unsigned char)in.text[at] < 0x80 &&
                      (at + 1 == in.bytes || (unsigned char)in.text[at + 1] < 0x80);
+        if (plain && at >= in.zero && in.text[at] != '\r' && !n->charsmap.alone[(unsigned char)in.text[at]]) {
+            dt_put(out, in.text + at, 1); /* no rule can touch it */
+            cluster = 1;
+            continue;
+        }
         cluster = plain && in.text[at] != '\r' ? 1 : dt_grapheme_bytes(in.text + at, in.bytes - at);
         if (cluster < 6 && dt_charsmap_find(&n->charsmap, in.text + at, cluster, false, &rule)) {
             write_text(&w, rule.text, rule.bytes, at);

@@ -318,6 +318,10 @@ dt_status dt_tokenizer_read_gguf(dt_tokenizer *tokenizer, struct dt_gguf *file, 
 /* "<extra_id_N>", as T5 and ByT5 call their sentinels. */
 void dt_sentinel_name(char name[32], int number);
 
+/* What encoding a text costs, in steps that do not depend on the machine: for the test that it is linear. */
+dt_status dt_tokenizer_count_steps(const dt_tokenizer *tokenizer, const char *text, size_t bytes,
+                                   uint64_t *steps, dt_error *err);
+
 /* A file or a folder; folder.c. */
 dt_status dt_tokenizer_read_path(dt_tokenizer *tokenizer, const char *path, dt_error *err);
 

@@ -438,6 +438,7 @@ dt_status dt_regex_next(const dt_regex *regex, dt_regex_space *space, const char
     if (regex->scan == NULL)
         return dt_regex_next_plain(regex, space, text, bytes, walk, match, found, err);
     *found = dt_scan_next(regex->scan, text, bytes, walk->at, match);
+    space->steps += (*found ? match->end : bytes) - walk->at + 1;
     if (*found)
         walk->at = match->end;
     return DT_OK;

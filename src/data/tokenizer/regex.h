@@ -13,6 +13,7 @@
 
 #include <stdbool.h>
 #include <stddef.h>
+#include <stdint.h>
 
 typedef struct dt_regex dt_regex;
 
@@ -25,7 +26,8 @@ const char *dt_regex_script(size_t number);
 /* What matching needs besides the pattern; zero-initialised, made on first use, freed by dt_regex_space_free. */
 typedef struct dt_regex_space {
     void *match, *context;
-    size_t scale; /* bytes of the whole text: the step limit grows with it */
+    uint64_t steps; /* bytes that hand-written matchers walked over */
+    size_t scale;   /* bytes of the whole text: the step limit grows with it */
 } dt_regex_space;
 
 void dt_regex_space_free(dt_regex_space *space);

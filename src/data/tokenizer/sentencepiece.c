@@ -31,6 +31,20 @@ static dt_rule next_rule(const dt_normalizer *n, const char *text, size_t bytes)
     return (dt_rule){used, text, used};
 }
 
+/* Behind the run of ASCII characters other than spaces that no rule and no symbol touches. */
+static size_t plain_run(const dt_normalizer *n, const char *text, size_t bytes, size_t at)
+{
+    bool rules = n->charsmap.unit != NULL;
+    for (; at < bytes; at++) {
+        unsigned char c = (unsigned char)text[at];
+        if (c >= 0x80 || c == ' ' || (n->symbols != NULL && n->symbols->first[c] != 0))
+            break;
+        if (rules && (n->charsmap.alone[c] || (at + 1 < bytes && (unsigned char)text[at + 1] >= 0x80)))
+            break;
+    }
+    return at;
+}
+
 static void put_spaced(const dt_normalizer *n, dt_text *out, const char *text, size_t bytes)
 {
     while (bytes > 0) {
@@ -69,6 +83,13 @@ dt_status dt_normalize_sentencepiece(const dt_normalizer *n, dt_work *work, dt_p
         dt_put(out, space, space_bytes);
     bool after_space = n->remove_spaces;
     while (at < in.bytes) {
+        size_t plain = plain_run(n, in.text, in.bytes, at);
+        if (plain > at) {
+            dt_put(out, in.text + at, plain - at);
+            after_space = false;
+            at = plain;
+            continue;
+        }
         dt_rule rule = next_rule(n, in.text + at, in.bytes - at);
         at += rule.used;
         while (after_space && rule.bytes > 0 && rule.text[0] == ' ') {

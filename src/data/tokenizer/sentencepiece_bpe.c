@@ -30,6 +30,12 @@ static int32_t first_symbol(const dt_bpe *bpe, const char *text, size_t bytes, s
     if (id >= 0)
         return frozen(id);
     *used = dt_utf8_length(*text);
+    if (*used <= 2) {
+        size_t ignored;
+        return bpe->letter[dt_utf8_peek(text, &ignored)];
+    }
+    if (*used == DT_LOW_LINE_BYTES && memcmp(text, DT_LOW_LINE, DT_LOW_LINE_BYTES) == 0)
+        return bpe->low_line;
     return dt_vocab_find(bpe->letters, text, *used);
 }
 
@@ -289,6 +295,11 @@ static bool build(building *b)
     b->bpe->letters = b->letters;
     b->bpe->breaks_at_spaces = dt_bpe_breaks_at_spaces(&t->vocab);
     b->bpe->symbols = t->normalizer[0].symbols;
+    for (uint32_t code = 0; code < sizeof b->bpe->letter / sizeof *b->bpe->letter; code++) {
+        char letter[4];
+        b->bpe->letter[code] = dt_vocab_find(b->letters, letter, dt_utf8_encode(code, letter));
+    }
+    b->bpe->low_line = dt_vocab_find(b->letters, DT_LOW_LINE, DT_LOW_LINE_BYTES);
     return true;
 }
 

@@ -148,6 +148,17 @@ dt_status dt_tokenizer_encode(const dt_tokenizer *t, const char *text, size_t by
     return status;
 }
 
+dt_status dt_tokenizer_count_steps(const dt_tokenizer *t, const char *text, size_t bytes, uint64_t *steps,
+                                   dt_error *err)
+{
+    dt_work work = {.tokenizer = t, .err = err, .arena = dt_arena_create()};
+    work.regex.scale = bytes;
+    dt_status status = work.arena == NULL ? dt_work_no_memory(&work) : encode_repaired(&work, text, bytes);
+    *steps = work.steps + work.regex.steps;
+    work_free(&work);
+    return status;
+}
+
 /* ---- decode ------------------------------------------------------------------------------------------------- */
 
 dt_status dt_tokenizer_decode(const dt_tokenizer *t, const int32_t *ids, size_t count, bool skip_special,
