@@ -201,13 +201,24 @@ static const dt_stored_tensor *find_either(const dt_checkpoint *c, const dt_name
     return !s && n && strncmp(name, t->prefix, n) == 0 ? find_joined(c, before, name + n) : s;
 }
 
+/* `name` fits the pattern `from`: what `to` makes of its layer's number. */
+static bool translate(const char *from, const char *name, const char *to, char out[NAME_BYTES])
+{
+    int64_t numbers[2];
+    int count;
+    return dt_match_numbers(from, name, numbers, 2, &count) &&
+           dt_names_fill(out, NAME_BYTES, to, numbers, count);
+}
+
 const dt_stored_tensor *dt_open_find(const dt_checkpoint *c, const dt_name_table *t, const char *before,
                                      const char *name)
 {
     const dt_stored_tensor *s = find_either(c, t, before, name);
-    for (int i = 0; i < t->copy_count && !s; i++)
-        if (strcmp(t->copy[i].of, name) == 0)
-            s = find_either(c, t, before, t->copy[i].name);
+    for (int i = 0; i < t->copy_count && !s; i++) {
+        char other[NAME_BYTES];
+        if (translate(t->copy[i].of, name, t->copy[i].name, other))
+            s = find_either(c, t, before, other);
+    }
     return s;
 }
 
@@ -254,10 +265,10 @@ static dt_status try_copies(dt_checkpoint *c, const dt_name_table *t, const char
                             const dt_stored_tensor *s, dt_fate *fate, dt_error *err)
 {
     for (int i = 0; i < t->copy_count && fate->external < 0; i++) {
-        char of[NAME_BYTES];
-        if (strcmp(t->copy[i].name, name) != 0)
+        char of[NAME_BYTES], plain[NAME_BYTES];
+        if (!translate(t->copy[i].name, name, t->copy[i].of, plain))
             continue;
-        snprintf(of, sizeof of, "%s%s", before, t->copy[i].of);
+        snprintf(of, sizeof of, "%s%s", before, plain);
         int external = dt_mapping_find_external(c->mapping, of);
         if (external >= 0)
             DT_PASS(dt_open_copy(c, s, external, false, fate, err));

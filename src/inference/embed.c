@@ -77,7 +77,10 @@ static dt_status measure(embedding *e, size_t text, dt_error *err)
                        text, in->count, positions);
     if (e->length[text] > positions)
         e->length[text] = positions;
-    return check_ids(text, "id", in->tokens, (int64_t)in->count, c->vocab_size, err);
+    DT_PASS(check_ids(text, "id", in->tokens, (int64_t)in->count, c->vocab_size, err));
+    if (!in->token_types)
+        return DT_OK;
+    return check_ids(text, "type", in->token_types, (int64_t)in->count, c->num_tokentypes, err);
 }
 
 static dt_status resolve(embedding *e, dt_error *err)
@@ -126,7 +129,11 @@ static dt_status plan(embedding *e, dt_error *err)
     DT_PASS(dt_model_executor(e->model, e->graph, &plain, &e->executor, err));
     DT_PASS(bind(e, "tokens", &e->tokens, e->rows, err));
     DT_PASS(bind(e, "positions", &e->positions, e->rows, err));
-    return bind(e, "cu_seqlens", &e->cu_seqlens, e->sequences + 1, err);
+    DT_PASS(bind(e, "token_types", &e->token_types, e->rows, err));
+    DT_PASS(bind(e, "cu_seqlens", &e->cu_seqlens, e->sequences + 1, err));
+    return e->options->pooling == DT_POOLING_POOLER
+               ? dt_executor_bind(e->executor, "first_rows", e->cu_seqlens, err) /* where each text begins */
+               : DT_OK;
 }
 
 /* ---- one step ---- */
@@ -139,8 +146,9 @@ static void put_text(const embedding *e, size_t text, int64_t at)
     for (int64_t i = 0; i < n; i++) {
         int64_t from = i == n - 1 ? (int64_t)in->count - 1 : i;
         e->tokens[at + i] = in->tokens[from];
-        e->positions[at + i] = (int32_t)i;
+        e->token_types[at + i] = in->token_types ? in->token_types[from] : 0;
     }
+    dt_model_number_positions(e->model->config, e->tokens + at, n, e->positions + at);
 }
 
 /* Take texts from `first` on while they fit; returns how many. */

@@ -227,7 +227,8 @@ int64_t dt_model_positions(const dt_model *model)
     const dt_model_config *c = model->config;
     bool limited =
         c->position_embedding_type == DT_POSITION_LEARNED || c->position_embedding_type == DT_POSITION_ROPE;
-    return limited && c->max_sequence_length > 0 ? c->max_sequence_length : INT64_MAX;
+    int64_t skipped = c->positions_skip_padding ? c->pad_token_id + 1 : 0;
+    return limited && c->max_sequence_length > 0 ? c->max_sequence_length - skipped : INT64_MAX;
 }
 
 size_t dt_model_weight_bytes(const dt_model *model)

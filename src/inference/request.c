@@ -5,6 +5,7 @@
 
 #include <inttypes.h>
 #include <math.h>
+#include <string.h>
 
 enum { DEFAULT_MAX_TOKENS = 256 };
 
@@ -55,9 +56,12 @@ dt_status dt_rules_resolve(dt_rules *out, const dt_model *model, const dt_genera
 {
     const dt_model_config *c = model->config;
     *out = (dt_rules){.options = o, .vocab = c->vocab_size};
-    if (c->encoder_only)
-        return dt_fail(err, DT_UNSUPPORTED, "this %s is an encoder alone: it encodes, but cannot generate",
-                       c->family);
+    if (c->encoder_only || strcmp(c->model_type, "bert") == 0) {
+        dt_fail(err, DT_UNSUPPORTED, "this %s is an encoder alone: it encodes, but cannot generate",
+                c->family);
+        dt_error_try(err, "drivetrain embed MODEL TEXT");
+        return DT_UNSUPPORTED;
+    }
     if (!o->ignore_eos) {
         out->eos_count = o->eos_count ? o->eos_count : c->eos_count;
         out->eos = o->eos_count ? o->eos_ids : c->eos_token_ids;

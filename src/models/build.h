@@ -4,13 +4,14 @@
  * One builder per model makes them all; what differs is what is bound around the same layers:
  *
  *   FULL    every row in one run, no cache: traces, losses, gradients. Inputs: tokens, positions, cu_seqlens
- *           (T5: encoder_… and decoder_…), and with `loss`: labels, loss_mask.
+ *           (T5: encoder_… and decoder_…), and with `loss`: labels, loss_mask. BERT: token_types, first_rows,
+ *           and with `sentence_order` sentence_order and sentence_order_mask.
  *   STEP    rows appended to a KV cache: prefill, chunks and decoding alike. Inputs: tokens, positions,
  *           cu_seqlens, past, block_table, output_rows; T5 also memory_lengths and memory_block_table.
  *   ENCODE  T5's encoder once, its cross keys and values stored. Inputs: encoder_tokens, encoder_positions,
  *           encoder_cu_seqlens, memory_past (zeros), memory_block_table.
  *   EMBED   an encoder's rows, no cache: hidden states, and with `pooled` the pooler's. Inputs: tokens, positions,
- *           cu_seqlens.
+ *           cu_seqlens; BERT also token_types, first_rows with `pooled`, and with `logits` output_rows.
  */
 #ifndef DT_MODELS_BUILD_H
 #define DT_MODELS_BUILD_H
@@ -26,7 +27,8 @@ typedef struct dt_build_options {
     const dt_layer_spec *spec; /* NULL = fused */
     bool loss;                 /* FULL: also out.token_loss and out.loss */
     bool loss_over_padded;     /* softmax over the padded vocabulary, as Megatron trains; else the real one */
-    bool logits;               /* FULL: out.logits of every row */
+    bool sentence_order;       /* BERT: the loss has the sentence order's part */
+    bool logits;               /* FULL: out.logits of every row; EMBED: of output_rows */
     bool pooled;               /* EMBED: out.pooled, one row a sequence */
     bool listing; /* for its parameters alone: what cannot be computed yet is listed all the same */
     /* capacities of the axes */
@@ -52,6 +54,13 @@ const dt_model_type *dt_model_type_at(int index);            /* NULL past the en
 /* Build, finish and check a graph of the model. The graph is the caller's, also after a failure. */
 dt_status dt_model_build(dt_graph *g, const dt_model_config *config, const dt_build_options *options,
                          dt_error *err);
+
+/*
+ * Positions of one sequence's tokens from its start: 0, 1, …; RoBERTa's count from behind the padding token's id, and
+ * padding itself stays there.
+ */
+void dt_model_number_positions(const dt_model_config *config, const int32_t *tokens, int64_t count,
+                               int32_t *positions);
 
 /* Can the model be computed? DT_UNSUPPORTED says what of it cannot be yet. */
 dt_status dt_model_computes(const dt_model_config *config, dt_error *err);

@@ -78,15 +78,21 @@ dt_tensor *dt_model_rows(dt_stack *stack, const dt_build_options *options, const
     return tokens;
 }
 
-static void loss(dt_graph *g, const dt_model_config *config, const dt_build_options *options,
-                 dt_tensor *logits)
+dt_tensor *dt_model_output_rows(dt_graph *g, const dt_build_options *options, dt_tensor *hidden)
+{
+    dt_dim dim = {dt_graph_axis(g, "output_rows", options->output_rows), 0};
+    return dt_take_rows(g, hidden, dt_graph_input(g, "output_rows", DT_I32, 1, &dim));
+}
+
+dt_tensor *dt_model_token_loss(dt_graph *g, const dt_model_config *config, const dt_build_options *options,
+                               dt_tensor *logits)
 {
     dt_dim rows = {dt_graph_axis(g, "tokens", options->tokens), 0};
     dt_tensor *labels = dt_graph_input(g, "labels", DT_I32, 1, &rows);
     dt_tensor *mask = dt_graph_input(g, "loss_mask", DT_F32, 1, &rows);
     int64_t vocab = options->loss_over_padded ? config->padded_vocab_size : config->vocab_size;
     dt_tensor *token_loss = dt_point(g, dt_cross_entropy(g, logits, labels, vocab), "out.token_loss");
-    dt_point(g, dt_weighted_mean(g, token_loss, mask), "out.loss");
+    return dt_weighted_mean(g, token_loss, mask);
 }
 
 void dt_model_head(dt_graph *g, const dt_model_config *config, const dt_build_options *options,
@@ -94,11 +100,9 @@ void dt_model_head(dt_graph *g, const dt_model_config *config, const dt_build_op
 {
     if (!selected && !options->logits && !options->loss)
         return;
-    if (selected) {
-        dt_dim dim = {dt_graph_axis(g, "output_rows", options->output_rows), 0};
-        hidden = dt_take_rows(g, hidden, dt_graph_input(g, "output_rows", DT_I32, 1, &dim));
-    }
+    if (selected)
+        hidden = dt_model_output_rows(g, options, hidden);
     dt_tensor *logits = dt_point(g, dt_output_logits(g, config, hidden, name), "out.logits");
     if (options->loss)
-        loss(g, config, options, logits);
+        dt_point(g, dt_model_token_loss(g, config, options, logits), "out.loss");
 }

@@ -24,6 +24,13 @@ dt_tensor *dt_model_sequence_input(dt_graph *g, const dt_build_options *options,
 dt_tensor *dt_model_block_table(dt_graph *g, const dt_build_options *options, const char *name,
                                 int64_t blocks);
 
+/* The rows of hidden [T, H] that the input output_rows names, [R, H]. */
+dt_tensor *dt_model_output_rows(dt_graph *g, const dt_build_options *options, dt_tensor *hidden);
+
+/* Logits [T, V] → out.token_loss; returns its mean over the inputs labels and loss_mask, which has no name yet. */
+dt_tensor *dt_model_token_loss(dt_graph *g, const dt_model_config *config, const dt_build_options *options,
+                               dt_tensor *logits);
+
 /* hidden [T, H] → out.logits, and with options->loss out.token_loss and out.loss. `selected`: of output_rows only. */
 void dt_model_head(dt_graph *g, const dt_model_config *config, const dt_build_options *options,
                    dt_tensor *hidden, const char *name, bool selected);

@@ -46,6 +46,14 @@ dt_status dt_model_build(dt_graph *g, const dt_model_config *config, const dt_bu
     return DT_OK;
 }
 
+void dt_model_number_positions(const dt_model_config *config, const int32_t *tokens, int64_t count,
+                               int32_t *positions)
+{
+    int32_t pad = (int32_t)config->pad_token_id, next = config->positions_skip_padding ? pad + 1 : 0;
+    for (int64_t i = 0; i < count; i++)
+        positions[i] = config->positions_skip_padding && tokens[i] == pad ? pad : next++;
+}
+
 static dt_status copy_parameters(const dt_graph *g, dt_arena *arena, const dt_param_spec **out, int *count,
                                  dt_error *err)
 {

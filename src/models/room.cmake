@@ -1,4 +1,4 @@
 dt_room(models
-  SOURCES registry.c inputs.c gpt.c t5.c
+  SOURCES registry.c inputs.c gpt.c t5.c bert.c
   USES base tensor graph nn
   HEADERS)

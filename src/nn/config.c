@@ -180,6 +180,8 @@ dt_model_config dt_config_of_encoder(const dt_model_config *config)
 
 bool dt_config_has_output_bias(const dt_model_config *c)
 {
+    if (strcmp(c->model_type, "bert") == 0)
+        return !c->no_lm_head;
     if (strcmp(c->model_type, "t5") != 0 || c->encoder_only)
         return false;
     return c->share_embeddings_and_output_weights ? !c->no_output_layer_bias : c->output_layer_bias;
@@ -308,6 +310,20 @@ static dt_status check_attention(const dt_model_config *c, dt_error *err)
     return DT_OK;
 }
 
+static dt_status check_bert(const dt_model_config *c, dt_error *err)
+{
+    enum { MAX_TYPES = 1 << 16 };
+    bool bert = strcmp(c->model_type, "bert") == 0;
+    DT_PASS(check_range("num_tokentypes", c->num_tokentypes, 0, bert ? MAX_TYPES : 0, err));
+    if (!c->positions_skip_padding)
+        return DT_OK;
+    if (c->position_embedding_type != DT_POSITION_LEARNED)
+        return dt_fail(err, DT_UNSUPPORTED,
+                       "configuration: \"x_positions_skip_padding\" is true, but positions are %s",
+                       dt_position_embedding_name(c->position_embedding_type));
+    return check_range("pad_token_id", c->pad_token_id, 0, c->max_sequence_length - 2, err);
+}
+
 static dt_status check_experts(const dt_model_config *c, dt_error *err)
 {
     if (c->num_moe_experts == 0)
@@ -359,6 +375,7 @@ dt_status dt_config_check(const dt_model_config *c, dt_error *err)
     DT_PASS(check_block(c, err));
     DT_PASS(check_encoder(c, err));
     DT_PASS(check_attention(c, err));
+    DT_PASS(check_bert(c, err));
     if (c->num_attention_heads % c->num_query_groups)
         return dt_fail(
             err, DT_UNSUPPORTED,
@@ -464,11 +481,17 @@ static dt_model_config influence(const dt_model_config *config)
     c.qk_layernorm_whole &= c.qk_layernorm;
     if (c.embedding_multiplier == 1)
         c.embedding_multiplier = 0;
+    if (c.no_lm_head) {
+        c.share_embeddings_and_output_weights = false;
+        c.lm_head_activation = plain.lm_head_activation;
+    }
     if (!t5)
         c.encoder_num_layers = c.decoder_num_layers = 0;
     else
         c.num_layers = 0;
-    c.padded_vocab_size = c.pad_token_id = c.bos_token_id = c.decoder_start_token_id = 0;
+    if (!c.positions_skip_padding)
+        c.pad_token_id = 0;
+    c.padded_vocab_size = c.bos_token_id = c.decoder_start_token_id = 0;
     return c;
 }
 

@@ -51,6 +51,12 @@ static dt_tensor *words(const dt_stack *s)
                         DT_SPLIT_NONE);
 }
 
+static dt_tensor *token_types(const dt_stack *s)
+{
+    return dt_nn_weight(s->g, "embedding", "tokentype_embeddings.weight", s->config->num_tokentypes,
+                        s->config->hidden_size, DT_SPLIT_NONE);
+}
+
 dt_tensor *dt_stack_embed(const dt_stack *s, dt_tensor *tokens)
 {
     const dt_model_config *c = s->config;
@@ -61,6 +67,8 @@ dt_tensor *dt_stack_embed(const dt_stack *s, dt_tensor *tokens)
         x = dt_add(s->g, x, learned_positions(s));
     else if (c->position_embedding_type == DT_POSITION_SINUSOIDAL)
         x = dt_add(s->g, x, sinusoids(s));
+    if (s->token_types)
+        x = dt_add(s->g, x, dt_embedding(s->g, token_types(s), s->token_types));
     if (c->embedding_layernorm)
         x = dt_nn_norm(s->g, c, s->name, "x_embedding_layernorm.", x, c->hidden_size);
     return dt_point(s->g, x, "%sembedding", s->point);

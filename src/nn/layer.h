@@ -18,9 +18,10 @@ typedef struct dt_stack {
     bool own_positions; /* it learns positions apart from the other stack */
     bool listing;       /* the graph is built for its parameters alone and never run */
     bool causal;
-    dt_rows rows;         /* of the stack's tokens; past and block_table set when it has a KV cache */
-    dt_tensor *positions; /* [T] i32 */
-    dt_tensor *inv_freq;  /* rotary frequencies, or NULL */
+    dt_rows rows;           /* of the stack's tokens; past and block_table set when it has a KV cache */
+    dt_tensor *positions;   /* [T] i32 */
+    dt_tensor *token_types; /* [T] i32, or NULL */
+    dt_tensor *inv_freq;    /* rotary frequencies, or NULL */
     double rope_magnitude;
     dt_tensor *zero_logits; /* [A] zeros where every softmax counts one more, or NULL */
     dt_tensor *bias_table;  /* relative positions shared by the layers, or NULL */
@@ -65,7 +66,7 @@ dt_tensor *dt_nn_weight(dt_graph *g, const char *prefix, const char *name, int64
 dt_tensor *dt_nn_vector(dt_graph *g, const char *prefix, const char *name, int64_t size, dt_split split,
                         dt_init init);
 
-/* The configured norm, parameters PREFIX.STEMweight and PREFIX.STEMbias; `stem` is "final_layernorm.". */
+/* The configured norm of x [T, size]: PREFIX.STEMweight and, but for an RMSNorm, PREFIX.STEMbias. */
 dt_tensor *dt_nn_norm(dt_graph *g, const dt_model_config *config, const char *prefix, const char *stem,
                       dt_tensor *x, int64_t size);
 

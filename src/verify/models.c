@@ -17,8 +17,9 @@ static dt_status prompts(dt_arena *arena, const dt_model_config *c, uint64_t str
     int32_t length[3] = {33, 5, 17}, token[64];
     int count = 0;
     for (int b = 0; b < 3; b++) {
-        if (c->max_sequence_length > 0 && length[b] > c->max_sequence_length)
-            length[b] = (int32_t)c->max_sequence_length;
+        int64_t skipped = c->positions_skip_padding ? c->pad_token_id + 1 : 0;
+        if (c->max_sequence_length > 0 && length[b] > c->max_sequence_length - skipped)
+            length[b] = (int32_t)(c->max_sequence_length - skipped);
         for (int s = 0; s < length[b]; s++, count++)
             token[count] =
                 (int32_t)(dt_rng_uniform(&(dt_rng){1, stream}, (uint64_t)count) * (double)c->vocab_size);
@@ -51,9 +52,10 @@ static dt_status compare_points(dt_report *report, const dt_replay *ours, const 
         int64_t rows = b.rows ? b.rows->total : 1;
         for (int64_t r = 0; r < rows; r++)
             dt_distance_add(&d, a.data + r * a.stride, b.data + r * b.stride, b.width);
-        p.rank = b.rows && !b.flat ? 2 : 1;
-        p.dim[0] = b.rows ? rows : b.width;
-        p.dim[1] = b.width;
+        p.rank = b.rows ? b.shape.rank - 1 : b.shape.rank;
+        memcpy(p.dim, b.shape.dim + (b.rows ? 1 : 0), sizeof *p.dim * (size_t)p.rank);
+        if (b.rows)
+            p.dim[0] = rows; /* packed */
         p.max_abs = d.max_difference;
         p.max_rel = dt_distance_relative(&d);
         p.pass = d.finite && p.max_rel <= p.tolerance;

@@ -46,6 +46,7 @@ static dt_status read_options(dt_recording *r, const char *text, dt_error *err)
     DT_GO(status, dt_json_parse(&options, text, strlen(text), "the metadata key \"options\"", err));
     DT_GO(status, dt_json_int(options, "new_tokens", &r->new_tokens, err));
     DT_GO(status, dt_json_bool(options, "loss_over_padded_vocab", &r->loss_over_padded_vocab, err));
+    DT_GO(status, dt_json_bool(options, "sentence_order", &r->sentence_order, err));
     DT_GO(status, dt_json_string(options, "loss", &loss, err));
     DT_GO(status, read_end_tokens(r, options, err));
     DT_GO(status, read_beams(r, options, err));

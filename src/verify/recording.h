@@ -16,7 +16,8 @@ typedef struct dt_recording {
     /* from the metadata key `options` */
     const char *loss; /* "masked_mean", … or NULL */
     bool loss_over_padded_vocab;
-    int64_t new_tokens; /* of out.greedy */
+    bool sentence_order; /* the loss has its part */
+    int64_t new_tokens;  /* of out.greedy */
     int eos_count;
     int32_t eos[DT_RECORDING_MAX_EOS];
     struct {

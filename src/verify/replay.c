@@ -27,6 +27,35 @@ static bool two_sided(const dt_model_config *config)
 
 /* ---- inputs ---- */
 
+/* Token types of each row, and which sentence comes first; what is not recorded stays NULL. */
+static dt_status read_bert(const dt_recording *r, dt_arena *arena, dt_replay_inputs *out, dt_error *err)
+{
+    int32_t *types, *order;
+    dt_shape shape, tokens = {.rank = 2, .dim = {out->target.batch, out->target.length}};
+    DT_PASS(dt_recording_ints(r, "in.token_types", arena, &types, &shape, err));
+    if (types && !dt_shape_equal(&shape, &tokens))
+        return dt_fail(err, DT_FORMAT, "in.token_types is %s, expected %s", dt_shape_print(&shape).text,
+                       dt_shape_print(&tokens).text);
+    int32_t *packed = DT_NEW_ARRAY(arena, int32_t, out->target.total);
+    float *known = DT_NEW_ARRAY(arena, float, out->target.batch);
+    if (!packed || !known)
+        return dt_fail_memory(err, (size_t)out->target.total * 4, "token types");
+    if (types)
+        dt_rows_pack(&out->target, types, packed);
+    out->token_types = packed;
+    DT_PASS(dt_recording_ints(r, "in.sentence_order", arena, &order, &shape, err));
+    if (!r->sentence_order || !order)
+        return DT_OK;
+    if (shape.rank != 1 || shape.dim[0] != out->target.batch)
+        return dt_fail(err, DT_FORMAT, "in.sentence_order is %s, expected [%lld]",
+                       dt_shape_print(&shape).text, (long long)out->target.batch);
+    for (int64_t b = 0; b < out->target.batch; b++)
+        known[b] = order[b] >= 0;
+    out->sentence_order = order;
+    out->sentence_order_mask = known;
+    return DT_OK;
+}
+
 static dt_status read_targets(const dt_recording *r, dt_arena *arena, dt_replay_inputs *out, dt_error *err)
 {
     int32_t *labels;
@@ -63,19 +92,30 @@ dt_status dt_replay_inputs_read(const dt_recording *r, const dt_model_config *co
     if (both && out->source.batch != out->target.batch)
         return dt_fail(err, DT_FORMAT, "in.encoder_tokens has %lld rows, in.decoder_tokens %lld",
                        (long long)out->source.batch, (long long)out->target.batch);
-    return config->encoder_only ? DT_OK : read_targets(r, arena, out, err);
+    if (strcmp(config->model_type, "bert") == 0)
+        DT_PASS(read_bert(r, arena, out, err));
+    return config->encoder_only || config->no_lm_head ? DT_OK : read_targets(r, arena, out, err);
 }
 
 /* Positions that the model has no row for would read outside its table. */
-static dt_status check_lengths(const dt_model_config *config, const dt_row_batch *rows, dt_error *err)
+static dt_status check_lengths(const dt_model *model, const dt_row_batch *rows, dt_error *err)
 {
-    if (config->position_embedding_type == DT_POSITION_LEARNED && rows->length > config->max_sequence_length)
-        for (int64_t b = 0; b < rows->batch; b++)
-            if (rows->cu_seqlens[b + 1] - rows->cu_seqlens[b] > config->max_sequence_length)
-                return dt_fail(err, DT_INVALID, "row %lld has %d tokens, the model has %lld positions",
-                               (long long)b, rows->cu_seqlens[b + 1] - rows->cu_seqlens[b],
-                               (long long)config->max_sequence_length);
+    int64_t most = dt_model_positions(model);
+    if (dt_model_get_config(model)->position_embedding_type != DT_POSITION_LEARNED)
+        return DT_OK;
+    for (int64_t b = 0; b < rows->batch; b++)
+        if (rows->cu_seqlens[b + 1] - rows->cu_seqlens[b] > most)
+            return dt_fail(err, DT_INVALID, "row %lld has %d tokens, the model has %lld positions",
+                           (long long)b, rows->cu_seqlens[b + 1] - rows->cu_seqlens[b], (long long)most);
     return DT_OK;
+}
+
+static void number_positions(const dt_model_config *config, const dt_row_batch *rows)
+{
+    for (int64_t b = 0; b < rows->batch; b++)
+        dt_model_number_positions(config, rows->tokens + rows->cu_seqlens[b],
+                                  rows->cu_seqlens[b + 1] - rows->cu_seqlens[b],
+                                  rows->positions + rows->cu_seqlens[b]);
 }
 
 /* ---- building and running ---- */
@@ -106,6 +146,7 @@ static dt_status build(dt_replay *r, const dt_layer_spec *spec, dt_error *err)
                                 .spec = spec,
                                 .loss = in->labels != NULL,
                                 .loss_over_padded = in->loss_over_padded,
+                                .sentence_order = in->sentence_order != NULL,
                                 .logits = true,
                                 .tokens = in->target.total,
                                 .source_tokens = in->source.batch ? in->source.total : in->target.total,
@@ -139,6 +180,27 @@ static dt_status bind_rows(dt_replay *r, const char *prefix, const char *axis, c
     return DT_OK;
 }
 
+/* Inputs that BERT has, each where the graph has it. */
+static dt_status bind_bert(dt_replay *r, dt_error *err)
+{
+    const dt_replay_inputs *in = &r->inputs;
+    const int32_t *types =
+        in->token_types ? in->token_types : DT_NEW_ARRAY(r->arena, int32_t, in->target.total);
+    const struct {
+        const char *name;
+        const void *data;
+    } input[] = {{"token_types", types},
+                 {"first_rows", in->target.cu_seqlens},
+                 {"sentence_order", in->sentence_order},
+                 {"sentence_order_mask", in->sentence_order_mask}};
+    if (!types)
+        return dt_fail_memory(err, (size_t)in->target.total * 4, "token types");
+    for (size_t i = 0; i < sizeof input / sizeof input[0]; i++)
+        if (dt_graph_find(r->graph, input[i].name))
+            DT_PASS(dt_executor_bind(r->executor, input[i].name, (void *)(uintptr_t)input[i].data, err));
+    return DT_OK;
+}
+
 static dt_status bind(dt_replay *r, dt_error *err)
 {
     const dt_replay_inputs *in = &r->inputs;
@@ -149,6 +211,7 @@ static dt_status bind(dt_replay *r, dt_error *err)
     } else {
         DT_PASS(bind_rows(r, "", r->config->encoder_only ? "source_tokens" : "tokens", &in->target, err));
     }
+    DT_PASS(bind_bert(r, err));
     if (!in->labels)
         return DT_OK;
     DT_PASS(dt_executor_bind(r->executor, "labels", (void *)(uintptr_t)in->labels, err));
@@ -161,20 +224,23 @@ static dt_status describe_point(dt_replay *r, const char *name, const dt_tensor 
                                 dt_error *err)
 {
     dt_data data;
+    const char *axis = t->dim[0].axis ? t->dim[0].axis->name : "";
     DT_PASS(dt_executor_read_tensor(r->executor, t, &data, err));
-    *value =
-        (dt_replay_value){.name = name, .data = data.data, .width = 1, .stride = 1, .flat = t->rank == 1};
-    if (t->dim[0].axis && strcmp(t->dim[0].axis->name, "source_tokens") == 0 && two_sided(r->config))
+    *value = (dt_replay_value){.name = name, .data = data.data, .width = 1, .shape.rank = data.rank};
+    memcpy(value->shape.dim, data.dim, sizeof *data.dim * (size_t)data.rank);
+    if (strcmp(axis, "source_tokens") == 0 && two_sided(r->config))
         value->rows = &r->inputs.source;
-    else if (t->dim[0].axis)
+    else if (strcmp(axis, "tokens") == 0 || strcmp(axis, "source_tokens") == 0)
         value->rows = &r->inputs.target;
-    if (value->rows && t->rank == 2)
-        value->width = value->stride = data.dim[1];
+    for (int i = value->rows ? 1 : 0; i < data.rank; i++)
+        value->width *= data.dim[i];
+    value->stride = value->width;
     if (!value->rows)
-        for (int i = 0; i < data.rank; i++)
-            value->width = value->stride *= data.dim[i];
+        return DT_OK;
     if (strcmp(name, "out.logits") == 0)
         value->width = r->config->vocab_size; /* the rows that pad the vocabulary are nobody's answer */
+    value->shape =
+        (dt_shape){.rank = data.rank + 1, .dim = {value->rows->batch, value->rows->length, value->width}};
     return DT_OK;
 }
 
@@ -196,8 +262,9 @@ static dt_status run(dt_replay *r, dt_model *model, dt_error *err)
     if (!(r->arena = dt_arena_create()) || !(r->graph = dt_graph_create(err)))
         return dt_fail_memory(err, 0, "a graph");
     if (two_sided(r->config))
-        DT_PASS(check_lengths(r->config, &r->inputs.source, err));
-    DT_PASS(check_lengths(r->config, &r->inputs.target, err));
+        DT_PASS(check_lengths(model, &r->inputs.source, err));
+    DT_PASS(check_lengths(model, &r->inputs.target, err));
+    number_positions(r->config, &r->inputs.target);
     DT_PASS(build(r, dt_model_layer_spec(model), err));
     dt_executor_options options = {.keep_points = true};
     DT_PASS(dt_model_executor(model, r->graph, &options, &r->executor, err));

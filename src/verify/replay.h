@@ -15,7 +15,10 @@ typedef struct dt_replay_inputs {
     const int32_t *labels;  /* [T], or NULL: no loss */
     const float *loss_mask; /* [T] */
     bool loss_over_padded;
-    bool gradients; /* of out.loss, for every parameter: points "grad.CANONICAL" */
+    const int32_t *token_types;       /* [T], or NULL: all 0 (BERT) */
+    const int32_t *sentence_order;    /* [B], or NULL: no part of the loss */
+    const float *sentence_order_mask; /* [B]: 0 where it is unknown */
+    bool gradients;                   /* of out.loss, for every parameter: points "grad.CANONICAL" */
 } dt_replay_inputs;
 
 typedef struct dt_replay dt_replay;
@@ -24,13 +27,13 @@ typedef struct dt_replay dt_replay;
 dt_status dt_replay_run(dt_replay **out, dt_model *model, const dt_replay_inputs *inputs, dt_error *err);
 void dt_replay_destroy(dt_replay *replay); /* NULL is fine */
 
-/* A point as packed rows: `rows` NULL means one scalar or a parameter's shape. */
+/* A point as packed rows: `rows` NULL means that `data` is dense and all of it counts. */
 typedef struct dt_replay_value {
     const char *name;
     const float *data;
     const dt_row_batch *rows; /* data is [rows->total, stride] */
     int64_t width, stride;    /* columns that count (the real vocabulary), and columns stored */
-    bool flat;                /* [T] or a scalar: no column axis */
+    dt_shape shape;           /* in a recording: [B, S, width], [B, S], or as it is */
 } dt_replay_value;
 
 int dt_replay_point_count(const dt_replay *replay);

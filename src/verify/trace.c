@@ -34,13 +34,6 @@ typedef struct tracing {
     int points;
 } tracing;
 
-static dt_shape shape_of(const dt_replay_value *v)
-{
-    if (!v->rows)
-        return dt_shape_of(1, (int64_t[]){v->width});
-    return dt_shape_of(v->flat ? 2 : 3, (int64_t[]){v->rows->batch, v->rows->length, v->width});
-}
-
 static dt_status add(tracing *t, const char *name, const item *what, dt_dtype dtype, dt_shape shape,
                      dt_error *err)
 {
@@ -88,7 +81,7 @@ static dt_status list_items(tracing *t, dt_error *err)
         dt_replay_value v = dt_replay_point(t->replay, i);
         if (dt_starts_with(v.name, "grad."))
             continue; /* under its canonical name; list_gradients has the maker's */
-        DT_PASS(add(t, v.name, &(item){.value = v}, DT_F32, shape_of(&v), err));
+        DT_PASS(add(t, v.name, &(item){.value = v}, DT_F32, v.shape, err));
         t->points++;
     }
     return list_gradients(t, err);

@@ -29,17 +29,6 @@ typedef struct session {
 
 /* ---- one point ---- */
 
-/* Are the recorded shape and ours the same thing? [B, S, width], [B, S] or a scalar. */
-static bool same_shape(const dt_replay_value *v, const dt_shape *shape)
-{
-    if (!v->rows)
-        return shape->rank == 1 && shape->dim[0] == v->width;
-    if (shape->rank != (v->flat ? 2 : 3) || shape->dim[0] != v->rows->batch ||
-        shape->dim[1] != v->rows->length)
-        return false;
-    return v->flat || shape->dim[2] == v->width;
-}
-
 /*
  * Distance over valid positions: rows past a sequence's length are padding and are never looked at, nor are those
  * with mask 0 (of out.token_loss: not scored, and some makers record 0 there, others the loss).
@@ -93,7 +82,7 @@ static dt_status tolerance_of(session *s, const dt_replay_value *v, const float 
     }
     if (s->exact.tensors)
         DT_PASS(dt_recording_floats(&s->exact, v->name, s->report->arena, &exact, &shape, err));
-    if (exact && same_shape(v, &shape)) {
+    if (exact && dt_shape_equal(&v->shape, &shape)) {
         dt_distance own = between_recordings(v, recorded, exact);
         if (own.reference_finite && own.finite)
             *tolerance = 2 * dt_distance_relative(&own);
@@ -130,7 +119,7 @@ static dt_status check_point(session *s, const dt_replay_value *v, dt_error *err
     DT_PASS(dt_recording_floats(&s->recording, v->name, s->report->arena, &recorded, &shape, err));
     if (!recorded)
         return DT_OK;
-    if (!same_shape(v, &shape)) {
+    if (!dt_shape_equal(&v->shape, &shape)) {
         dt_verify_point p = {.name = v->name,
                              .rank = shape.rank,
                              .max_abs = INFINITY,

@@ -27,7 +27,7 @@ static void write_and_read(dt_model_config *c)
     json_t *json = NULL;
     dt_config_derive(c);
     if (dt_config_check(c, NULL) == DT_OK && dt_megatron_write_config(c, &json, NULL) == DT_OK) {
-        if (dt_megatron_read_config(json, false, &again, NULL) != DT_OK)
+        if (dt_megatron_read_config(json, "gpt", &again, NULL) != DT_OK)
             abort();
         dt_config_derive(&again);
         check_same(c, &again);
@@ -37,6 +37,7 @@ static void write_and_read(dt_model_config *c)
 
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t bytes)
 {
+    static const char *const types[] = {"gpt", "t5", "bert"};
     json_t *json = NULL;
     dt_model_config config;
     dt_error err = {0};
@@ -45,7 +46,7 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t bytes)
         return 0;
     dt_status status = yaml ? dt_nemo_parse(&json, (const char *)data + 1, bytes - 1, &err)
                             : dt_json_parse(&json, (const char *)data + 1, bytes - 1, "input", &err);
-    if (status == DT_OK && json && dt_megatron_read_config(json, data[0] & 1, &config, &err) == DT_OK)
+    if (status == DT_OK && json && dt_megatron_read_config(json, types[data[0] % 3], &config, &err) == DT_OK)
         write_and_read(&config);
     json_decref(json);
     return 0;

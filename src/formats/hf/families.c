@@ -234,7 +234,10 @@ static dt_status written_and_read(const dt_hf_family *family, const dt_model_con
                                .decoder = !c->encoder_only,
                                .encoder_table = c->encoder_vocab_size > 0,
                                .head_bias = dt_config_has_output_bias(c),
-                               .positions = c->position_embedding_type == DT_POSITION_LEARNED};
+                               .positions = c->position_embedding_type == DT_POSITION_LEARNED,
+                               .pooler = c->add_binary_head || c->pooler,
+                               .lm_head = !c->no_lm_head,
+                               .binary_head = c->add_binary_head};
     json_t *json = json_object();
     dt_status status = json ? DT_OK : dt_fail_memory(err, 64, "config.json");
     DT_GO(status, dt_hf_write_config(family, c, json, err));

@@ -37,11 +37,12 @@ typedef struct dt_hf_key {
 
 /* What the tensors say where a configuration is silent or wrong. */
 typedef struct dt_hf_evidence {
-    bool head;    /* there is a head of its own, different from the embedding */
-    bool decoder; /* T5: there is a decoder */
+    bool head;          /* there is a head of its own, different from the embedding */
+    bool decoder;       /* T5: there is a decoder */
     bool encoder_table; /* the encoder has a table of tokens of its own, different from the decoder's */
     bool head_bias;     /* logits have a bias */
     bool positions;     /* positions are stored */
+    bool pooler, lm_head, binary_head; /* BERT: which heads there are */
 } dt_hf_evidence;
 
 typedef struct dt_hf_family {

@@ -112,38 +112,42 @@ static dt_status differ(const dt_stored_tensor *a, const dt_stored_tensor *b, bo
     return DT_OK;
 }
 
+/* The stored tensor that a canonical one without numbers is made of, or NULL. */
+static const dt_stored_tensor *find_canonical(const dt_checkpoint *c, const dt_name_table *names,
+                                              const char *canonical)
+{
+    dt_model_config plain;
+    int64_t numbers[2];
+    int count;
+    dt_config_init(&plain);
+    const dt_name_row *row = dt_names_row(names, canonical, &plain, numbers, &count);
+    return row ? dt_open_find(c, names, "", row->external[0]) : NULL;
+}
+
 /* A stack's table of tokens, or the one that both share. */
 static const dt_stored_tensor *table_of(const dt_checkpoint *c, const dt_name_table *names, const char *stack)
 {
     static const char *const prefix[] = {"model.", ""};
     char name[64];
     const dt_stored_tensor *found = NULL;
-    dt_model_config plain;
-    int64_t numbers[2];
-    int count;
     for (int i = 0; i < 2 && !found; i++) {
         snprintf(name, sizeof name, "%s%s.embed_tokens.weight", prefix[i], stack);
         found = dt_stored_set_find(c->set, name);
     }
-    if (found)
-        return found;
-    dt_config_init(&plain);
-    const dt_name_row *row = dt_names_row(names, "embedding.word_embeddings.weight", &plain, numbers, &count);
-    return dt_open_find(c, names, "", row->external[0]);
+    return found ? found : find_canonical(c, names, "embedding.word_embeddings.weight");
 }
 
 static dt_status gather_evidence(const dt_checkpoint *c, const dt_name_table *names, dt_hf_evidence *evidence,
                                  dt_error *err)
 {
     const dt_stored_tensor *table = table_of(c, names, "decoder");
-    int64_t numbers[2];
-    int count;
-    dt_model_config plain;
-    dt_config_init(&plain);
-    const dt_name_row *output = dt_names_row(names, "output_layer.weight", &plain, numbers, &count);
-    const dt_stored_tensor *head =
-        dt_stored_set_find(c->set, output ? output->external[0] : "lm_head.weight");
-    *evidence = (dt_hf_evidence){.head_bias = dt_stored_set_find(c->set, "final_logits_bias")};
+    const dt_stored_tensor *head = find_canonical(c, names, "output_layer.weight");
+    if (!head)
+        head = dt_stored_set_find(c->set, "lm_head.weight");
+    *evidence = (dt_hf_evidence){.head_bias = dt_stored_set_find(c->set, "final_logits_bias"),
+                                 .pooler = find_canonical(c, names, "pooler.dense.weight"),
+                                 .lm_head = find_canonical(c, names, "lm_head.dense.weight"),
+                                 .binary_head = find_canonical(c, names, "binary_head.weight")};
     DT_PASS(differ(head, table, &evidence->head, err));
     DT_PASS(differ(table_of(c, names, "encoder"), table, &evidence->encoder_table, err));
     for (size_t i = 0; i < dt_stored_set_count(c->set); i++) {

@@ -46,6 +46,8 @@ static dt_status find_class(const dt_model_config *c, const dt_hf_family **out, 
 /* The class whose lack is worth naming: experts make a Mixtral, learned positions a GPT-2, a table a layer an umT5. */
 static const char *nearest_class(const dt_model_config *c)
 {
+    if (strcmp(c->model_type, "bert") == 0)
+        return "bert";
     if (strcmp(c->model_type, "t5") == 0)
         return c->relative_bias_per_layer ? "umt5" : "t5";
     if (c->num_moe_experts)
@@ -119,7 +121,7 @@ static dt_status write_generation(const dt_model_config *c, const char *folder, 
 {
     char path[PATH_BYTES];
     snprintf(path, sizeof path, "%s/generation_config.json", folder);
-    if (dt_is_file(path) || c->encoder_only)
+    if (dt_is_file(path) || c->encoder_only || strcmp(c->model_type, "bert") == 0)
         return DT_OK;
     json_t *json = json_object();
     dt_status status = write_tokens(c, json) ? dt_fail_memory(err, 4096, "generation_config.json")

@@ -63,6 +63,8 @@ static int put_switches(const dt_model_config *c, json_t *args)
         failed |= put(args, "rope_scaling_factor", json_real(c->rope_scaling_factor));
     failed |= put(args, "rotary_seq_len_interpolation_factor",
                   c->rope_scaling_type == DT_ROPE_LINEAR ? json_real(c->rope_scaling_factor) : json_null());
+    if (strcmp(c->model_type, "bert") == 0)
+        failed |= put(args, "bert_binary_head", json_boolean(c->add_binary_head));
     failed |= put(args, "hidden_dropout", json_real(0));
     failed |= put(args, "attention_dropout", json_real(0));
     return failed;

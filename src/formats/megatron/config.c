@@ -332,26 +332,33 @@ static dt_status read_stop_ids(const json_t *json, dt_model_config *c, dt_error 
     return DT_OK;
 }
 
-static dt_status read_identity(const json_t *json, bool t5, dt_model_config *c, dt_error *err)
+static const dt_model_type *find_stock(const char *model_type)
+{
+    char family[48];
+    snprintf(family, sizeof family, "megatron_%.32s", model_type);
+    return dt_model_type_find(family);
+}
+
+/* `model_type` is what the tensors say; a configuration that says it itself knows better. */
+static dt_status read_identity(const json_t *json, const char *model_type, dt_model_config *c, dt_error *err)
 {
     const char *type = NULL, *family = NULL, *version = NULL, *writer = NULL;
     if (json_is_string(json_object_get(json, "model_type")))
         type = json_string_value(json_object_get(json, "model_type"));
-    if (type && (strcmp(type, "gpt") == 0 || strcmp(type, "t5") == 0))
-        t5 = strcmp(type, "t5") == 0;
-    else if (type && !strchr(type, '.')) /* arguments hold "ModelType.encoder_or_decoder" for all */
-        return dt_fail(err, DT_UNSUPPORTED, "key \"model_type\" is \"%s\"; drivetrain reads gpt and t5",
-                       type);
-    snprintf(c->model_type, sizeof c->model_type, "%s", t5 ? "t5" : "gpt");
-    snprintf(c->family, sizeof c->family, "%s", t5 ? "megatron_t5" : "megatron_gpt");
     DT_PASS(dt_json_string(json, "x_family", &family, err));
-    if (family) {
-        const dt_model_type *row = dt_model_type_find(family);
-        if (!row || strcmp(row->model_type, c->model_type) != 0)
-            return dt_fail(err, DT_UNSUPPORTED, "key \"x_family\" is \"%s\", which is no %s model", family,
-                           c->model_type);
-        snprintf(c->family, sizeof c->family, "%s", row->family);
-    }
+    const dt_model_type *named = family ? dt_model_type_find(family) : NULL, *row = NULL;
+    if (type && !strchr(type, '.')) /* arguments hold "ModelType.encoder_or_decoder" for all */
+        model_type = type;
+    else if (named)
+        model_type = named->model_type;
+    if (!(row = find_stock(model_type)))
+        return dt_fail(err, DT_UNSUPPORTED, "key \"model_type\" is \"%s\"; drivetrain reads gpt, t5 and bert",
+                       model_type);
+    if (family && (!named || strcmp(named->model_type, row->model_type) != 0))
+        return dt_fail(err, DT_UNSUPPORTED, "key \"x_family\" is \"%s\", which is no %s model", family,
+                       row->model_type);
+    snprintf(c->model_type, sizeof c->model_type, "%s", row->model_type);
+    snprintf(c->family, sizeof c->family, "%s", (named ? named : row)->family);
     DT_PASS(dt_json_string(json, "megatron_core", &version, err));
     DT_PASS(dt_json_string(json, "x_written_by", &writer, err));
     if (version)
@@ -363,16 +370,31 @@ static dt_status read_identity(const json_t *json, bool t5, dt_model_config *c, 
     return DT_OK;
 }
 
-dt_status dt_megatron_read_config(const json_t *json, bool t5, dt_model_config *c, dt_error *err)
+/* What BERT has by default and no other model: Megatron's arguments imply two token types by the binary head. */
+static dt_status read_bert(const json_t *json, dt_model_config *c, dt_error *err)
+{
+    if (strcmp(c->model_type, "bert") != 0)
+        return DT_OK;
+    c->add_binary_head = true;
+    DT_PASS(dt_json_bool(json, "bert_binary_head", &c->add_binary_head, err));
+    DT_PASS(dt_json_bool(json, "add_binary_head", &c->add_binary_head, err));
+    if (!dt_json_get(json, "num_tokentypes"))
+        c->num_tokentypes = c->add_binary_head ? 2 : 0;
+    return DT_OK;
+}
+
+dt_status dt_megatron_read_config(const json_t *json, const char *model_type, dt_model_config *c,
+                                  dt_error *err)
 {
     dt_config_init(c);
     if (!json_is_object(json))
         return dt_fail(err, DT_FORMAT, "a configuration must be a JSON object");
-    DT_PASS(read_identity(json, t5, c, err));
+    DT_PASS(read_identity(json, model_type, c, err));
     DT_PASS(refuse_unknown_mathematics(json, err));
     DT_PASS(read_rows(json, c, err));
     DT_PASS(read_argument_names(json, c, err));
     DT_PASS(read_windows(json, c, err));
+    DT_PASS(read_bert(json, c, err));
     DT_PASS(read_expert_layers(json, c, err));
     DT_PASS(read_activation_switches(json, c, err));
     DT_PASS(read_rope_switches(json, c, err));
@@ -468,6 +490,15 @@ static int write_expert_layers(const dt_model_config *c, json_t *json)
     return json_object_set_new(json, "moe_layer_freq", list);
 }
 
+/* Said even where it is the default of the other models. */
+static int write_bert(const dt_model_config *c, json_t *json)
+{
+    if (strcmp(c->model_type, "bert") != 0)
+        return 0;
+    return json_object_set_new(json, "add_binary_head", json_boolean(c->add_binary_head)) |
+           json_object_set_new(json, "num_tokentypes", json_integer(c->num_tokentypes));
+}
+
 static int write_stop_ids(const dt_model_config *c, json_t *json)
 {
     if (c->eos_count == 0)
@@ -493,6 +524,7 @@ dt_status dt_megatron_write_config(const dt_model_config *c, json_t **out, dt_er
     failed |= write_rope(c, json);
     failed |= write_windows(c, json);
     failed |= write_stop_ids(c, json);
+    failed |= write_bert(c, json);
     failed |= c->num_moe_experts ? write_expert_layers(c, json) : 0;
     if (c->softmax_scale == 1.0 / sqrt((double)c->kv_channels))
         json_object_del(json, "softmax_scale");

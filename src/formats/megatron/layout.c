@@ -287,15 +287,23 @@ static const struct {
 } strangers[] = {
     {"vision_model.", "a vision-language model"},
     {"class_token", "a vision transformer"},
-    {"binary_head.", "BERT"},
-    {"tokentype_embeddings.", "BERT"},
     {"mlp.experts.weight1", "a mixture of experts in the old GroupedMLP layout"},
     {"query_key_value.", "a model from before Megatron Core"},
 };
 
-dt_status dt_megatron_family(const dt_stored_set *set, bool *t5, dt_error *err)
+/* A head that is BERT's alone, wherever a file keeps it. */
+static bool is_berts(const char *name)
 {
-    bool encoder = false, decoder = false;
+    static const char *const part[] = {"binary_head.", "tokentype_embeddings.", "lm_head.dense."};
+    for (int i = 0; i < COUNT(part); i++)
+        if (strstr(name, part[i]))
+            return true;
+    return false;
+}
+
+dt_status dt_megatron_family(const dt_stored_set *set, const char **model_type, dt_error *err)
+{
+    bool encoder = false, decoder = false, bert = false;
     for (size_t i = 0; i < dt_stored_set_count(set); i++) {
         const char *name = dt_stored_set_at(set, i)->name;
         for (int k = 0; k < COUNT(strangers); k++)
@@ -305,9 +313,10 @@ dt_status dt_megatron_family(const dt_stored_set *set, bool *t5, dt_error *err)
                                strangers[k].what);
         encoder = encoder || strstr(name, "encoder.layers.");
         decoder = decoder || strstr(name, "decoder.layers.");
+        bert = bert || is_berts(name);
     }
     if (!encoder && !decoder)
         return dt_fail(err, DT_FORMAT, "no tensor is named like a layer (\"decoder.layers.…\")");
-    *t5 = encoder;
+    *model_type = bert ? "bert" : encoder ? "t5" : "gpt";
     return DT_OK;
 }

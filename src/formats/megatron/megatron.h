@@ -11,9 +11,10 @@
 
 /*
  * Read a flat configuration with Megatron's names: config.json of a state folder, a run's arguments, a NeMo
- * configuration as JSON (config.c says which keys). `t5` is what the tensors say.
+ * configuration as JSON (config.c says which keys). `model_type` is what the tensors say.
  */
-dt_status dt_megatron_read_config(const json_t *json, bool t5, dt_model_config *config, dt_error *err);
+dt_status dt_megatron_read_config(const json_t *json, const char *model_type, dt_model_config *config,
+                                  dt_error *err);
 /* The same keys, written; extension keys only where they differ from the default. */
 dt_status dt_megatron_write_config(const dt_model_config *config, json_t **out, dt_error *err);
 /* Read `path`, and note its numbers as facts. */
@@ -91,7 +92,7 @@ bool dt_megatron_split_layer(const char *name, dt_megatron_layer *out); /* false
 dt_status dt_megatron_map(const dt_model_config *config, const dt_stored_set *set, const char *prefix,
                           dt_megatron_spelling spelling, dt_mapping *mapping, dt_error *err);
 
-/* Do the tensors' names say T5 (cross attention), and not something that is not read yet? */
-dt_status dt_megatron_family(const dt_stored_set *set, bool *t5, dt_error *err);
+/* What the tensors' names say: "gpt", "t5" (an encoder), "bert" (its heads); or that it is not read yet. */
+dt_status dt_megatron_family(const dt_stored_set *set, const char **model_type, dt_error *err);
 
 #endif

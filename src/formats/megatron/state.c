@@ -24,9 +24,9 @@ bool dt_megatron_state_detect(const char *path)
 
 dt_status dt_megatron_use_config(dt_checkpoint *c, const json_t *json, dt_error *err)
 {
-    bool t5 = false;
-    DT_PASS(dt_megatron_family(c->set, &t5, err));
-    DT_PASS(dt_megatron_read_config(json, t5, &c->config, err));
+    const char *type = NULL;
+    DT_PASS(dt_megatron_family(c->set, &type, err));
+    DT_PASS(dt_megatron_read_config(json, type, &c->config, err));
 #define INT(field, key, initial, extension)                                                                  \
     if (json_object_get(json, key))                                                                          \
         dt_open_fact(c, key, c->config.field);

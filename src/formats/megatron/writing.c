@@ -63,7 +63,8 @@ static dt_status lay_out(dt_megatron_plan *p, dt_error *err)
         DT_PASS(dt_ranks_deal(r, 0, p->config.encoder_num_layers, err));
         DT_PASS(dt_ranks_deal(r, 1, p->config.encoder_only ? 0 : p->config.decoder_num_layers, err));
     } else {
-        DT_PASS(dt_ranks_deal(r, 1, p->config.num_layers, err));
+        bool encoder = strcmp(p->config.model_type, "bert") == 0;
+        DT_PASS(dt_ranks_deal(r, encoder ? 0 : 1, p->config.num_layers, err));
     }
     dt_ranks_number(r);
     return DT_OK;

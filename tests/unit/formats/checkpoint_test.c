@@ -17,11 +17,13 @@ static const char *const hf_models[] = {
     "hf/mt5",        "hf/umt5",         "hf/byt5",
     "hf/gpt2",       "hf/gpt2-hub",     "hf/llama",
     "hf/llama-gqa",  "hf/llama-linear", "hf/llama-medium",
-    "hf/mixtral",    "trained/t5-g2p",
+    "hf/mixtral",    "hf/bert",         "hf/bert-hub",
+    "hf/roberta",    "hf/bert-encoder", "trained/t5-g2p",
 };
 static const char *const state_models[] = {
     "megatron/t5_learned",  "megatron/t5_relative", "megatron/t5_rope",         "megatron/t5_untied",
     "megatron/gpt_learned", "megatron/gpt_llama",   "megatron/gpt_rope_scaled", "megatron/gpt_moe",
+    "megatron/bert",
 };
 
 #define COUNT(table) ((int)(sizeof(table) / sizeof((table)[0])))

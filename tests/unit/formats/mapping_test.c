@@ -54,6 +54,14 @@ static dt_model_config some_config(const char *family, uint64_t variant)
         c.no_output_layer_bias = variant & 1;
         c.output_layer_bias = variant & 1;
     }
+    if (strcmp(c.model_type, "bert") == 0) {
+        c.hidden_size = c.num_attention_heads * c.kv_channels;
+        c.num_query_groups = c.num_attention_heads;
+        c.max_sequence_length = 8;
+        c.no_lm_head = variant & 4;
+        c.pooler = variant & 1;
+        c.add_binary_head = !c.pooler && strcmp(family, "bert") == 0;
+    }
     dt_config_derive(&c);
     return c;
 }

@@ -114,6 +114,29 @@ static void embed__gives_the_recorded_states_and_their_mean(void **state)
     assert_recorded(folder, "");
 }
 
+static void embed__gives_berts_states_and_its_pooler(void **state)
+{
+    static const char *const name[] = {"hf/bert", "hf/bert-encoder", "hf/roberta", "megatron/bert"};
+    (void)state;
+    for (size_t i = 0; i < sizeof name / sizeof name[0]; i++) {
+        const char *folder = fixture(name[i]);
+        texts t;
+        need(folder);
+        assert_recorded(folder, "");
+        open_texts(&t, folder, "");
+        dt_model *model = open_model(folder, "cpu", "f32", 2);
+        dt_embed_options o = {.pooling = DT_POOLING_POOLER, .max_batch = 8};
+        if (t.pooled) {
+            dt_embeddings *e = embed(model, t.input, (size_t)t.count, o);
+            for (int64_t b = 0; b < t.count; b++)
+                assert_close(dt_embeddings_at(e, (size_t)b).values, t.pooled + b * t.width, t.width);
+            dt_embeddings_destroy(e);
+        }
+        dt_model_close(model);
+        close_texts(&t);
+    }
+}
+
 static void embed__takes_the_encoder_of_a_whole_t5(void **state)
 {
     (void)state;
@@ -156,6 +179,9 @@ static void embed__bits_do_not_depend_on_the_company(void **state)
     need(folder);
     assert_same_bits_in_any_company(folder, "", DT_POOLING_MEAN);
     assert_same_bits_in_any_company(folder, "", DT_POOLING_NONE);
+    need(fixture("hf/bert"));
+    assert_same_bits_in_any_company(fixture("hf/bert"), "", DT_POOLING_POOLER);
+    assert_same_bits_in_any_company(fixture("hf/roberta"), "", DT_POOLING_MEAN);
 }
 
 /* ---- refusals ---- */
@@ -206,6 +232,7 @@ int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(embed__gives_the_recorded_states_and_their_mean),
+        cmocka_unit_test(embed__gives_berts_states_and_its_pooler),
         cmocka_unit_test(embed__takes_the_encoder_of_a_whole_t5),
         cmocka_unit_test(embed__bits_do_not_depend_on_the_company),
         cmocka_unit_test(embed__refuses_by_name),
