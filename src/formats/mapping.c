@@ -178,12 +178,19 @@ static void external_extent(const dt_piece *p, int64_t *rows, int64_t *cols)
     *cols = p->transposed ? p->rows : p->cols;
 }
 
+/* From a canonical row to the next in the external plane. */
+static int64_t step_of(const dt_piece *p)
+{
+    return p->step > 1 ? p->step : 1;
+}
+
 static dt_status check_piece(const dt_mapping *m, const dt_canonical *c, const dt_piece *p, dt_error *err)
 {
     const dt_external *e = &m->external[p->external];
     int64_t all, cols, rows = 0, width = 0;
     dt_external_rows(e, &all, &cols);
     external_extent(p, &rows, &width);
+    *(p->transposed ? &width : &rows) += (p->rows - 1) * (step_of(p) - 1);
     if (p->row >= 0 && rows <= plane_rows(e) - p->row && p->col >= 0 && width <= cols - p->col &&
         p->plane >= 0 && p->plane < all / plane_rows(e) && p->to_row >= 0 && p->rows <= c->rows - p->to_row &&
         p->to_col >= 0 && p->cols <= c->cols - p->to_col)
@@ -318,11 +325,12 @@ static bool clip(const dt_piece *p, const dt_block *b, dt_block *part)
     return bottom > top && right > left;
 }
 
-/* The external region that a part of a piece lies in. */
+/* The external region that a part of a piece lies in, with what lies between its rows. */
 static dt_stored_region region_of(const dt_external *e, const dt_piece *p, const dt_block *part)
 {
     dt_stored_region r = {.shape = {.rank = e->shape.rank}};
-    int64_t i = part->row - p->to_row, j = part->col - p->to_col, plane = p->plane;
+    int64_t i = (part->row - p->to_row) * step_of(p), j = part->col - p->to_col, plane = p->plane;
+    int64_t extent = (part->rows - 1) * step_of(p) + 1;
     int lead = e->shape.rank - e->axes;
     for (int a = lead - 1; a >= 0; a--) {
         r.offset[a] = plane % e->shape.dim[a];
@@ -330,10 +338,10 @@ static dt_stored_region region_of(const dt_external *e, const dt_piece *p, const
         r.shape.dim[a] = 1;
     }
     r.offset[lead] = p->row + (p->transposed ? j : i);
-    r.shape.dim[lead] = p->transposed ? part->cols : part->rows;
+    r.shape.dim[lead] = p->transposed ? part->cols : extent;
     if (e->axes == 2) {
         r.offset[lead + 1] = p->col + (p->transposed ? i : j);
-        r.shape.dim[lead + 1] = p->transposed ? part->rows : part->cols;
+        r.shape.dim[lead + 1] = p->transposed ? extent : part->cols;
     }
     return r;
 }
@@ -352,6 +360,17 @@ static dt_status read_part(const dt_mapping *m, const dt_piece *p, const dt_bloc
         stride[lead + 1] = p->transposed ? t->row_stride : t->col_stride;
     return dt_stored_read(e->stored, &region, t->dtype,
                           element_at(t, part->row - block->row, part->col - block->col), stride, err);
+}
+
+/* Rows that do not lie side by side are read one by one. */
+static dt_status read_rows(const dt_mapping *m, const dt_piece *p, const dt_block *block,
+                           const dt_block *part, const dt_target *t, dt_error *err)
+{
+    if (step_of(p) == 1)
+        return read_part(m, p, block, part, t, err);
+    for (int64_t i = 0; i < part->rows; i++)
+        DT_PASS(read_part(m, p, block, &(dt_block){part->row + i, part->col, 1, part->cols}, t, err));
+    return DT_OK;
 }
 
 /* The first piece whose band ends below `row`: bands ascend, so a binary search finds it. */
@@ -383,7 +402,7 @@ dt_status dt_mapping_read(const dt_mapping *m, int index, const dt_block *b, con
         if (m->piece[i].to_row >= b->row + b->rows)
             break;
         if (clip(&m->piece[i], b, &part))
-            DT_TRY(read_part(m, &m->piece[i], b, &part, t, err), err, "while reading \"%s\"", c->spec->name);
+            DT_TRY(read_rows(m, &m->piece[i], b, &part, t, err), err, "while reading \"%s\"", c->spec->name);
     }
     return DT_OK;
 }
@@ -431,17 +450,18 @@ dt_dtype dt_mapping_stored_type(const dt_mapping *m, int index)
 static bool clip_external(const dt_external *e, const dt_piece *p, int64_t first, int64_t count,
                           dt_block *part, int64_t *row)
 {
-    int64_t rows, cols, begin = p->plane * plane_rows(e) + p->row;
+    int64_t rows, cols, begin = p->plane * plane_rows(e) + p->row, step = p->transposed ? 1 : step_of(p);
     external_extent(p, &rows, &cols);
-    int64_t top = begin > first ? begin : first;
-    int64_t bottom = begin + rows < first + count ? begin + rows : first + count;
+    int64_t top = first > begin ? (first - begin + step - 1) / step : 0; /* rows of the piece */
+    int64_t bottom = first + count > begin ? (first + count - begin + step - 1) / step : 0;
+    bottom = bottom < rows ? bottom : rows;
     if (bottom <= top)
         return false;
-    *row = top - first;
+    *row = begin + top * step - first;
     if (p->transposed)
-        *part = (dt_block){p->to_row, p->to_col + (top - begin), p->rows, bottom - top};
+        *part = (dt_block){p->to_row, p->to_col + top, p->rows, bottom - top};
     else
-        *part = (dt_block){p->to_row + (top - begin), p->to_col, bottom - top, p->cols};
+        *part = (dt_block){p->to_row + top, p->to_col, bottom - top, p->cols};
     return true;
 }
 
@@ -476,7 +496,7 @@ dt_status dt_mapping_assemble(const dt_mapping *m, int external, int64_t first, 
         int64_t row;
         if (!clip_external(e, p, first, count, &part, &row))
             continue;
-        dt_target t = {dtype, element_at(&whole, row, p->col), p->transposed ? 1 : cols,
+        dt_target t = {dtype, element_at(&whole, row, p->col), step_of(p) * (p->transposed ? 1 : cols),
                        p->transposed ? cols : 1};
         DT_TRY(source->read(source->user, owner_of(m, e->piece[i]), &part, &t, err), err,
                "while making \"%s\"", e->name);

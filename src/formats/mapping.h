@@ -24,6 +24,7 @@ typedef struct dt_piece {
     int64_t to_row, to_col; /* corner in the canonical tensor */
     int64_t rows, cols;     /* extent in the canonical tensor */
     bool transposed;        /* canonical [i, j] is external [j, i] */
+    int64_t step;           /* canonical rows lie so far apart there (gate and up in turns); 0 = 1 */
 } dt_piece;
 
 typedef struct dt_external {

@@ -23,6 +23,7 @@ typedef struct row_plan {
     int parts;
     row_part part[DT_NAME_PARTS];
     bool transposed;
+    int64_t step;    /* rows of a part lie so far apart, part p's from p on; 0: they do not */
     int64_t experts; /* the whole again for each; 0: the names hold no expert's number */
     bool planes;     /* … as planes of one tensor, whose names hold none either */
 } row_plan;
@@ -65,8 +66,22 @@ static row_plan describe(dt_transform transform, const dt_canonical *to, const d
     case DT_MAP_expert:
         return (row_plan){.groups = 1, .parts = 1, .part = {{0, 0, each}}, .experts = experts};
     case DT_MAP_experts:
-        return (row_plan){
-            .groups = 1, .parts = 1, .part = {{0, 0, each}}, .experts = experts, .planes = true};
+    case DT_MAP_experts_transposed:
+        return (row_plan){.groups = 1,
+                          .parts = 1,
+                          .part = {{0, 0, each}},
+                          .transposed = transform == DT_MAP_experts_transposed,
+                          .experts = experts,
+                          .planes = true};
+    case DT_MAP_experts_turns:
+    case DT_MAP_experts_turns_transposed:
+        return (row_plan){.groups = 1,
+                          .parts = 2,
+                          .part = {{0, 0, each / 2}, {0, 1, each / 2}},
+                          .transposed = transform == DT_MAP_experts_turns_transposed,
+                          .step = 2,
+                          .experts = experts,
+                          .planes = true};
     case DT_MAP_expert_join:
         return (row_plan){
             .groups = 1, .parts = 2, .part = {{0, 0, each / 2}, {1, 0, each / 2}}, .experts = experts};
@@ -120,7 +135,8 @@ static dt_status add_pieces(dt_mapping *m, const dt_canonical *to, const row_pla
                               .to_row = row,
                               .rows = part->width,
                               .cols = to->cols,
-                              .transposed = plan->transposed};
+                              .transposed = plan->transposed,
+                              .step = plan->step};
             DT_PASS(dt_mapping_add_piece(m, &piece, err));
             row += part->width;
         }

@@ -25,9 +25,12 @@ typedef enum dt_transform {
     DT_MAP_join,                 /* gate, up → gate rows, then up rows */
     DT_MAP_fused_qkv,            /* one tensor with rows q | k | v → as qkv */
     DT_MAP_fused_qkv_transposed, /* the same, stored [in, out] */
-    DT_MAP_expert,      /* one tensor an expert, one below another; the pattern's last {} is its number */
-    DT_MAP_experts,     /* all experts in one tensor [E, out, in], or [E, out] */
-    DT_MAP_expert_join, /* gate, up of each expert → its gate rows, then its up rows */
+    DT_MAP_expert,  /* one tensor an expert, one below another; the pattern's last {} is its number */
+    DT_MAP_experts, /* all experts in one tensor [E, out, in], or [E, out] */
+    DT_MAP_experts_transposed,       /* … [E, in, out] */
+    DT_MAP_experts_turns,            /* … [E, out], where rows of gate and of up take turns */
+    DT_MAP_experts_turns_transposed, /* … [E, in, out] */
+    DT_MAP_expert_join,              /* gate, up of each expert → its gate rows, then its up rows */
 } dt_transform;
 
 typedef enum dt_when {

@@ -122,8 +122,6 @@ static const char *const refused_switches[] = {
 };
 
 static const char *const refused_values[] = {
-    "activation_func_clamp_value",
-    "glu_linear_offset",
     "no_rope_freq",
     "mrope_section",
     "linear_attention_freq",
