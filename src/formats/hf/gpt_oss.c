@@ -65,6 +65,14 @@ static dt_status read(dt_model_config *c, const json_t *json, const dt_hf_eviden
     return dt_hf_read_rope(c, json, err);
 }
 
+/* Said in so many words: the class takes silence for yarn. */
+static dt_status write_plain_rope(const dt_model_config *c, json_t *json, dt_error *err)
+{
+    json_t *rope = json_pack("{s:s,s:f}", "rope_type", "default", "rope_theta", c->rotary_base);
+    return json_object_set_new(json, "rope_parameters", rope) ? dt_fail_memory(err, 128, "config.json")
+                                                              : DT_OK;
+}
+
 static dt_status write(const dt_model_config *c, json_t *json, dt_error *err)
 {
     int failed = json_object_set_new(json, "swiglu_alpha", json_real(swiglu_alpha));
@@ -73,7 +81,8 @@ static dt_status write(const dt_model_config *c, json_t *json, dt_error *err)
     if (failed)
         return dt_fail_memory(err, 128, "config.json");
     DT_PASS(dt_hf_write_layer_windows(c, json, err));
-    return dt_hf_write_rope(c, json, err);
+    return c->rope_scaling_type == DT_ROPE_PLAIN ? write_plain_rope(c, json, err)
+                                                 : dt_hf_write_rope(c, json, err);
 }
 
 DT_HF_FAMILY(gpt_oss, "GptOssForCausalLM", defaults, read, write)
