@@ -117,7 +117,7 @@ dt_status dt_open_bind(dt_checkpoint *c, int external, const dt_stored_tensor *s
                        s->name, s->unsupported);
     if (!dt_shape_equal(&e->shape, &s->shape))
         return wrong_shape(c, e, s, err);
-    if (s->dtype != DT_F32 && !dt_can_convert(DT_F32, s->dtype))
+    if (dt_stored_type(s) != DT_F32 && !dt_can_convert(DT_F32, s->dtype))
         return dt_fail(err, DT_UNSUPPORTED, "tensor \"%s\" is stored as %s, expected a floating-point type",
                        s->name, dt_dtype_name(s->dtype));
     e->stored = s;
@@ -156,12 +156,14 @@ static bool same_place(const dt_stored_tensor *a, const dt_stored_tensor *b)
 
 dt_status dt_stored_same(const dt_stored_tensor *a, const dt_stored_tensor *b, bool *same, dt_error *err)
 {
-    *same =
-        a->dtype == b->dtype && dt_shape_equal(&a->shape, &b->shape) && !a->unsupported && !b->unsupported;
+    *same = a->dtype == b->dtype && !a->divisor == !b->divisor && dt_shape_equal(&a->shape, &b->shape) &&
+            !a->unsupported && !b->unsupported;
     if (!*same || same_place(a, b) || dt_stored_bytes(a) == 0)
         return DT_OK;
     int64_t rows = a->shape.rank ? a->shape.dim[0] : 1;
-    size_t row_bytes = dt_stored_bytes(a) / (size_t)rows;
+    dt_dtype type = dt_stored_type(a);
+    size_t row_bytes = dt_stored_bytes(a) / (size_t)dt_dtype_block_bytes(a->dtype) *
+                       (size_t)dt_dtype_block_bytes(type) / (size_t)rows;
     int64_t chunk = row_bytes < COMPARE_BYTES ? (int64_t)(COMPARE_BYTES / row_bytes) : 1;
     char *buffer = malloc(2 * row_bytes * (size_t)chunk);
     dt_status status =
@@ -173,9 +175,9 @@ dt_status dt_stored_same(const dt_stored_tensor *a, const dt_stored_tensor *b, b
         region.offset[0] = row;
         region.shape.dim[0] = n;
         const dt_stored_region *part = a->shape.rank ? &region : NULL;
-        status = dt_stored_read(a, part, a->dtype, buffer, NULL, err);
+        status = dt_stored_read(a, part, type, buffer, NULL, err);
         if (status == DT_OK)
-            status = dt_stored_read(b, part, b->dtype, other, NULL, err);
+            status = dt_stored_read(b, part, type, other, NULL, err);
         *same = status == DT_OK && memcmp(buffer, other, row_bytes * (size_t)n) == 0;
     }
     free(buffer);

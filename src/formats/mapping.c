@@ -437,9 +437,9 @@ dt_dtype dt_mapping_stored_type(const dt_mapping *m, int index)
     dt_dtype type = DT_DTYPE_COUNT;
     for (int i = c->first; i < c->first + c->count; i++) {
         const dt_stored_tensor *s = m->external[m->piece[i].external].stored;
-        if (!s || s->dtype == type)
+        if (!s || dt_stored_type(s) == type)
             continue;
-        type = type == DT_DTYPE_COUNT ? s->dtype : DT_F32; /* f32 holds f16, bf16 and f8 exactly */
+        type = type == DT_DTYPE_COUNT ? dt_stored_type(s) : DT_F32; /* f32 holds f16, bf16 and f8 exactly */
     }
     return type == DT_DTYPE_COUNT ? DT_F32 : type;
 }

@@ -57,6 +57,8 @@ static row_plan describe(dt_transform transform, const dt_canonical *to, const d
         return (row_plan){.groups = K, .parts = 3, .part = {{0, 0, A / K * D}, {1, 0, D}, {2, 0, D}}};
     case DT_MAP_kv:
         return (row_plan){.groups = A, .parts = 2, .part = {{0, 0, D}, {1, 0, D}}};
+    case DT_MAP_fused_kv:
+        return (row_plan){.groups = A, .parts = 2, .part = {{0, 0, D}, {0, A * D, D}}};
     case DT_MAP_join:
         return (row_plan){.groups = 1, .parts = 2, .part = {{0, 0, to->rows / 2}, {1, 0, to->rows / 2}}};
     case DT_MAP_fused_qkv:

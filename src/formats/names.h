@@ -31,6 +31,7 @@ typedef enum dt_transform {
     DT_MAP_experts_turns,            /* … [E, out], where rows of gate and of up take turns */
     DT_MAP_experts_turns_transposed, /* … [E, in, out] */
     DT_MAP_expert_join,              /* gate, up of each expert → its gate rows, then its up rows */
+    DT_MAP_fused_kv,                 /* one tensor with rows k | v → as kv */
 } dt_transform;
 
 typedef enum dt_when {

@@ -18,6 +18,7 @@ dt_room(formats USES base tensor graph nn models
     megatron/distcp.c megatron/config.c megatron/folder.c megatron/layout.c megatron/state.c megatron/legacy.c
     megatron/dist.c megatron/nemo.c megatron/ranks.c megatron/writing.c megatron/arguments.c
     megatron/legacy_write.c megatron/dist_write.c megatron/distcp_write.c
+    ctranslate2/read.c ctranslate2/config.c ctranslate2/open.c
   HEADERS checkpoint.h
   LINKS PkgConfig::jansson PkgConfig::libdeflate ${dt_yaml})
 if(yaml_FOUND AND TARGET dt_formats)

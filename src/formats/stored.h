@@ -42,7 +42,9 @@ typedef struct dt_stored_tensor {
     dt_shape shape; /* global */
     int box_count;  /* 0 only for a tensor without elements, or an unsupported one */
     const dt_stored_box *box;
-    bool swap_bytes; /* stored in the other byte order */
+    const float *divisor; /* integers: a value is the stored one over its row's divisor; NULL: as stored */
+    int64_t divisors;     /* one for each row, or one */
+    bool swap_bytes;      /* stored in the other byte order */
     const char
         *unsupported; /* NULL, or what drivetrain lacks ("type C64"); then only `name` means anything */
     int64_t longest;  /* no box is longer than this along axis 0 (so that a search may stop early) */
@@ -121,6 +123,12 @@ dt_status dt_stored_set_add_sum(dt_stored_set *set, const dt_stored_sum *sum,
                                 dt_error *err);                    /* copies the name */
 bool dt_stored_sum_holds(const dt_stored_sum *sum, uint32_t *crc); /* *crc: what the bytes have */
 const dt_stored_sum *dt_stored_set_sum_at(const dt_stored_set *set, size_t index); /* NULL past the end */
+
+/* Values of tensor `index`, dense and of rank 2, are its integers over these: one for each row, or one. Kept, not copied. */
+void dt_stored_set_divide(dt_stored_set *set, size_t index, const float *divisor, int64_t divisors);
+
+/* The type a tensor's values have when read: what is divided is a float. */
+dt_dtype dt_stored_type(const dt_stored_tensor *tensor);
 
 size_t dt_stored_set_count(const dt_stored_set *set);
 const dt_stored_tensor *dt_stored_set_at(const dt_stored_set *set, size_t index); /* in the order added */

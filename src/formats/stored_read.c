@@ -315,6 +315,54 @@ static dt_status copy_part(const dt_stored_tensor *tensor, const dt_stored_box *
     return copy_all(&c, from, target, err);
 }
 
+dt_dtype dt_stored_type(const dt_stored_tensor *tensor)
+{
+    return tensor->divisor ? DT_F32 : tensor->dtype;
+}
+
+enum { DIVIDED_RUN = 1024 }; /* elements; whole blocks of every type */
+
+static float integer_at(const dt_stored_tensor *t, int64_t element)
+{
+    const uint8_t *data = t->box[0].data;
+    int16_t wide;
+    if (t->dtype == DT_I8)
+        return (float)(int8_t)data[element];
+    memcpy(&wide, data + 2 * element, sizeof wide);
+    return (float)wide;
+}
+
+/* Part of a row of `n` quotients, as dtype. */
+static dt_status copy_divided(const dt_stored_tensor *t, int64_t row, int64_t col, int64_t n, dt_dtype dtype,
+                              uint8_t *out, int64_t stride, dt_error *err)
+{
+    float value[DIVIDED_RUN], divisor = t->divisor[t->divisors > 1 ? row : 0];
+    size_t bytes = (size_t)dt_dtype_block_bytes(dtype);
+    for (int64_t i = 0; i < n; i++)
+        value[i] = integer_at(t, row * t->shape.dim[1] + col + i) / divisor;
+    if (stride == 1)
+        return dt_convert(dtype, out, DT_F32, value, n, err);
+    for (int64_t i = 0; i < n; i++)
+        DT_PASS(dt_convert(dtype, out + (size_t)(i * stride) * bytes, DT_F32, &value[i], 1, err));
+    return DT_OK;
+}
+
+static dt_status read_divided(const dt_stored_tensor *t, const dt_stored_region *r, dt_dtype dtype, void *out,
+                              const int64_t *stride, dt_error *err)
+{
+    int64_t block = dt_dtype_block_elements(dtype), cols = r->shape.dim[1];
+    DT_PASS(check_blocks(dtype, &r->shape, r->offset, stride, err));
+    for (int64_t i = 0; i < r->shape.dim[0]; i++)
+        for (int64_t j = 0; j < cols; j += DIVIDED_RUN) {
+            int64_t n = cols - j < DIVIDED_RUN ? cols - j : DIVIDED_RUN;
+            size_t at =
+                (size_t)((i * stride[0] + j * stride[1]) / block) * (size_t)dt_dtype_block_bytes(dtype);
+            DT_PASS(copy_divided(t, r->offset[0] + i, r->offset[1] + j, n, dtype, (uint8_t *)out + at,
+                                 stride[1], err));
+        }
+    return DT_OK;
+}
+
 dt_status dt_stored_read(const dt_stored_tensor *tensor, const dt_stored_region *region, dt_dtype dtype,
                          void *out, const int64_t *out_stride, dt_error *err)
 {
@@ -326,7 +374,8 @@ dt_status dt_stored_read(const dt_stored_tensor *tensor, const dt_stored_region 
     if (!region)
         region = &all;
     DT_PASS(check_region(tensor, region, err));
-    if (!dt_can_convert(dtype, tensor->dtype))
+    bool divided = tensor->divisor && dtype != tensor->dtype; /* as its own type: the integers */
+    if (!dt_can_convert(dtype, divided ? DT_F32 : tensor->dtype))
         return dt_fail(err, DT_UNSUPPORTED, "tensor \"%s\" is stored as %s, which has no conversion to %s",
                        tensor->name, dt_dtype_name(tensor->dtype), dt_dtype_name(dtype));
     if (is_empty(&region->shape))
@@ -335,6 +384,8 @@ dt_status dt_stored_read(const dt_stored_tensor *tensor, const dt_stored_region 
         dense_strides(&region->shape, dense);
         out_stride = dense;
     }
+    if (divided)
+        return read_divided(tensor, region, dtype, out, out_stride, err);
     int64_t begin = region->shape.rank ? region->offset[0] : 0;
     for (int i = first_box(tensor, begin); i < tensor->box_count && !is_past(&tensor->box[i], region); i++) {
         const dt_stored_box *box = &tensor->box[i];

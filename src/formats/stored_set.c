@@ -282,6 +282,14 @@ const dt_stored_sum *dt_stored_set_sum_at(const dt_stored_set *set, size_t index
     return index < set->sum_count ? &set->sum[index] : NULL;
 }
 
+void dt_stored_set_divide(dt_stored_set *set, size_t index, const float *divisor, int64_t divisors)
+{
+    const dt_stored_tensor *t = dt_stored_set_at(set, index);
+    dt_stored_tensor *own = (dt_stored_tensor *)(uintptr_t)t; /* the set's own copy */
+    own->divisor = divisor;
+    own->divisors = divisors;
+}
+
 size_t dt_stored_set_count(const dt_stored_set *set)
 {
     return set->tensors.count;

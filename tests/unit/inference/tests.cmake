@@ -1,4 +1,5 @@
 dt_test(inference/context_test)
+dt_test(inference/ctranslate2_test LIBS PkgConfig::jansson)
 dt_test(inference/decisions_test LIBS PkgConfig::jansson)
 dt_test(inference/generation_config_test LIBS PkgConfig::jansson)
 dt_test(inference/generate_test LABELS threads LIBS PkgConfig::jansson)
