@@ -10,12 +10,12 @@
 #include <stdio.h>
 #include <string.h>
 
-extern const command_spec command_inspect, command_run, command_trace, command_verify, command_export,
-    command_tokenize, command_bench, command_embed;
+extern const command_spec command_inspect, command_run, command_chat, command_trace, command_verify,
+    command_export, command_tokenize, command_bench, command_embed;
 
 const command_spec *const dt_commands[] = {
-    &command_inspect,  &command_run,   &command_embed, &command_verify, &command_trace, &command_export,
-    &command_tokenize, &command_bench, NULL,
+    &command_inspect, &command_run,    &command_chat,     &command_embed, &command_verify,
+    &command_trace,   &command_export, &command_tokenize, &command_bench, NULL,
 };
 
 static const command_spec *find_command(const char *name)

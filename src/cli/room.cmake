@@ -1,5 +1,11 @@
 dt_room(cli
-  SOURCES main.c options.c help.c common.c prompts.c inspect.c run.c embed.c verify.c trace.c export.c tokenize.c bench.c
+  SOURCES main.c options.c help.c common.c prompts.c inspect.c run.c chat.c embed.c verify.c trace.c export.c tokenize.c bench.c
   USES base tensor graph backend data nn models formats inference verify export
   
   LINKS PkgConfig::jansson)
+
+# Line editing in `chat`; without libedit its lines are plain.
+if(edit_FOUND)
+  set_property(SOURCE ${CMAKE_CURRENT_LIST_DIR}/chat.c APPEND PROPERTY COMPILE_DEFINITIONS DT_HAVE_EDIT)
+  target_link_libraries(dt_cli PRIVATE PkgConfig::edit)
+endif()

@@ -6,6 +6,8 @@
 #include "base/json.h"
 #include "base/text.h"
 
+#include <drivetrain/chat.h>
+
 #include <errno.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -14,6 +16,14 @@
 static const option_spec options[] = {
     {"decode", 'd', OPTION_TEXT, "IDS", "ids (1,2,3) back to text"},
     {"input", 'i', OPTION_TEXT, "FILE", "one JSON string a line; prints one JSON array of ids a line"},
+    {"chat", 0, OPTION_TEXT, "FILE",
+     "render a conversation (a JSON list of messages; - is stdin) with the chat template"},
+    {"tools", 0, OPTION_TEXT, "FILE", "with --chat: a JSON list of function schemas"},
+    {"template", 0, OPTION_TEXT, "PATH",
+     "with --chat: chat template (.jinja, or a folder), where the model lacks one"},
+    {"template-name", 0, OPTION_TEXT, "NAME", "with --chat: which of several templates [default]"},
+    {"variables", 0, OPTION_TEXT, "JSON", "with --chat: further variables of the template, an object"},
+    {"generation-prompt", 0, OPTION_SWITCH, NULL, "with --chat: end with what begins an answer [on]"},
     {"no-special", 0, OPTION_FLAG, NULL, "leave out what the model's tokenizer would add (BOS, EOS, ...)"},
     {"no-lowercase", 0, OPTION_FLAG, NULL, "a vocab.txt of cased text [told from its tokens]"},
     {"split", 0, OPTION_TEXT, "NAME", "how ranks of tiktoken split text, e.g. cl100k [told from the file]"},
@@ -148,8 +158,80 @@ static dt_exit encode_argument(const command_line *line, const dt_tokenizer *t)
     return code;
 }
 
+/* ---- --chat ---- */
+
+static dt_status read_named(const char *path, char **text, dt_error *err)
+{
+    size_t bytes;
+    *text = NULL;
+    if (!path)
+        return DT_OK;
+    FILE *file = strcmp(path, "-") == 0 ? stdin : fopen(path, "rb");
+    if (!file)
+        return dt_fail_errno(err, "opening", path);
+    dt_status status = read_stream(file, text, &bytes, err);
+    if (status != DT_OK)
+        *text = NULL;
+    if (file != stdin)
+        fclose(file);
+    return status;
+}
+
+static dt_status render(const command_line *line, char **text, size_t *bytes, dt_error *err)
+{
+    const char *path = text_of(line, "template") ? text_of(line, "template") : line->positional[0];
+    const option_value *prompt = option_of(line, "generation-prompt");
+    dt_chat_template *template;
+    char *messages, *tools = NULL;
+    DT_PASS(dt_chat_template_open(&template, path, err));
+    dt_status status = read_named(text_of(line, "chat"), &messages, err);
+    if (status == DT_OK)
+        status = read_named(text_of(line, "tools"), &tools, err);
+    dt_chat_options o = {.add_generation_prompt = !prompt->given || prompt->on,
+                         .name = text_of(line, "template-name"),
+                         .variables = text_of(line, "variables"),
+                         .tools = tools};
+    if (status == DT_OK)
+        status = dt_chat_render(template, messages, &o, text, bytes, err);
+    free(messages);
+    free(tools);
+    dt_chat_template_close(template);
+    return status;
+}
+
+/* The text as it is, or with --json and -v the ids it becomes. */
+static dt_exit render_chat(const command_line *line)
+{
+    dt_error err = {0};
+    dt_tokenizer *t;
+    char *text;
+    size_t bytes, count;
+    int32_t *ids;
+    if (render(line, &text, &bytes, &err) != DT_OK)
+        return report_failure(&err);
+    dt_exit code = DT_EXIT_DONE;
+    if (!flag(line, "json") && !flag(line, "verbose")) {
+        fwrite(text, 1, bytes, stdout);
+    } else if (open_tokenizer(line, line->positional[0], true, &t, &err) != DT_OK) {
+        code = report_failure(&err);
+    } else {
+        dt_encode_options o = {.no_special = true};
+        if (dt_tokenizer_encode(t, text, bytes, &o, &ids, &count, &err) != DT_OK) {
+            code = report_failure(&err);
+        } else {
+            code = print_ids(line, t, ids, count);
+            dt_free(ids);
+        }
+        dt_tokenizer_close(t);
+    }
+    dt_free(text);
+    return code;
+}
+
 static dt_exit run(const command_line *line)
 {
+    if (text_of(line, "chat"))
+        return render_chat(line);
     dt_error err = {0};
     dt_tokenizer *t;
     dt_exit code;
@@ -169,7 +251,7 @@ static const char *const positional[] = {
     "MODEL", "model folder, or a tokenizer file (tokenizer.json, *.model, *.tiktoken, *.gguf)", "TEXT",
     "what to encode; - or nothing: stdin", NULL};
 static const char *const examples[] = {"tokenize t5-small/ \"the house\"", "tokenize gpt2/ --decode 464,2156",
-                                       NULL};
+                                       "tokenize qwen2/ --chat messages.json", NULL};
 
 const command_spec command_tokenize = {
     .name = "tokenize",

@@ -11,7 +11,7 @@ add_custom_command(
   COMMENT "protoc-c sentencepiece.proto")
 
 dt_room(data
-  HEADERS tokenizer.h
+  HEADERS tokenizer.h chat.h
   USES tensor base
   SOURCES
     tokenizer/tokenizer.c tokenizer/folder.c tokenizer/companions.c tokenizer/recipe.c tokenizer/tokenizer_json.c
@@ -20,6 +20,7 @@ dt_room(data
     tokenizer/wordlevel.c tokenizer/sentencepiece.c tokenizer/sentencepiece_bpe.c tokenizer/charsmap.c
     tokenizer/splits.c tokenizer/tiktoken.c tokenizer/base64.c
     tokenizer/regex.c tokenizer/gguf_vocabulary.c tokenizer/scan.c tokenizer/words.c tokenizer/darray.c tokenizer/unicode.c tokenizer/vocab.c tokenizer/trie.c
+    chat/chat_template.c
     jinja/template.c jinja/lexer.c jinja/parser.c jinja/parse_expression.c jinja/value.c jinja/text_of.c
     jinja/json_of.c jinja/compare.c jinja/attribute.c jinja/evaluate.c jinja/operators.c jinja/execute.c
     jinja/call.c jinja/filters.c jinja/filters_sequence.c jinja/filters_text.c jinja/text_work.c jinja/tests.c

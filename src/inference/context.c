@@ -144,6 +144,15 @@ void dt_context_share(dt_context *c, const dt_block_table *from, dt_block_table 
     to->length = from->length;
 }
 
+void dt_context_truncate(dt_context *c, dt_block_table *t, int64_t length)
+{
+    if (length >= t->length)
+        return;
+    while ((t->count - 1) * DT_KV_BLOCK >= length && t->count > 0)
+        release(c, t->block[--t->count]);
+    t->length = length;
+}
+
 void dt_context_clear(dt_context *c, dt_block_table *t)
 {
     while (t->count > 0)

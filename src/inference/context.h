@@ -40,6 +40,8 @@ void *dt_context_find(const dt_context *context, const char *name); /* NULL when
 dt_status dt_context_extend(dt_context *context, dt_block_table *table, int64_t length, dt_error *err);
 void dt_context_share(dt_context *context, const dt_block_table *from,
                       dt_block_table *to); /* `to` is empty */
+/* Forget positions from `length` on. */
+void dt_context_truncate(dt_context *context, dt_block_table *table, int64_t length);
 void dt_context_clear(dt_context *context, dt_block_table *table);
 
 int64_t dt_context_free_blocks(const dt_context *context);

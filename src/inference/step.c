@@ -350,6 +350,11 @@ int64_t dt_session_length(const dt_session *s, int64_t slot)
     return s->slot[slot].length;
 }
 
+void dt_session_truncate(dt_session *s, int64_t slot, int64_t length)
+{
+    dt_context_truncate(s->history, &s->slot[slot], length);
+}
+
 void dt_session_release(dt_session *s, int64_t slot)
 {
     dt_context_clear(s->history, &s->slot[slot]);

@@ -54,6 +54,8 @@ const float *dt_session_logits(const dt_session *session,
                                int64_t output); /* [padded vocabulary], until the next run */
 
 int64_t dt_session_length(const dt_session *session, int64_t slot); /* positions stored */
+/* Forget positions from `length` on. */
+void dt_session_truncate(dt_session *session, int64_t slot, int64_t length);
 void dt_session_release(dt_session *session, int64_t slot);
 
 /* slot[i] takes over the history of what was in slot[parent[i]], i < count; slots that nobody takes over are emptied.
