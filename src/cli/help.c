@@ -2,6 +2,7 @@
  * help.c - help texts, the man page and shell completions, all made from the command tables.
  */
 #include "cli/command.h"
+#include "models/build.h"
 
 #include <drivetrain/version.h>
 
@@ -38,6 +39,21 @@ static void print_options(const option_spec *options)
     }
 }
 
+/* Words joined by commas, broken before column 80. */
+static void print_families(void)
+{
+    const dt_model_type *type;
+    size_t column = 0;
+    printf("\nfamilies:\n");
+    for (int i = 0; (type = dt_model_type_at(i)); i++) {
+        size_t bytes = strlen(type->description) + 2;
+        bool breaks = column == 0 || column + bytes > 79;
+        printf("%s%s", i == 0 ? "  " : breaks ? ",\n  " : ", ", type->description);
+        column = breaks ? 2 + bytes : column + bytes;
+    }
+    printf("\n");
+}
+
 void print_help(void)
 {
     printf("drivetrain " DT_VERSION ": carries transformer models between formats, and drives them.\n\n"
@@ -46,8 +62,9 @@ void print_help(void)
         printf("  %-10s %s\n", dt_commands[i]->name, dt_commands[i]->summary);
     printf("\nMODEL is a path: a Hugging Face folder, a Megatron checkpoint (legacy, torch_dist, or one "
            "iter_ folder)\n"
-           "or a Megatron state folder. Its format is found from its content.\n\n"
-           "examples:\n"
+           "or a Megatron state folder. Its format is found from its content.\n");
+    print_families();
+    printf("\nexamples:\n"
            "  drivetrain inspect t5-small/\n"
            "  drivetrain run t5-small/ \"translate English to German: The house is wonderful.\"\n"
            "  drivetrain verify t5-small/ --against recording.safetensors\n"
