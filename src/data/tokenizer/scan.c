@@ -258,6 +258,21 @@ static bool clip(span s, size_t at, dt_match *match)
     return true;
 }
 
+/* The same with the two special tokens in front, as the published file has it. */
+static bool clip_marked(span s, size_t at, dt_match *match)
+{
+    static const char *const marks[] = {"<|startoftext|>", "<|endoftext|>"};
+    at = run_of(s, at, SPACE);
+    for (size_t i = 0; i < sizeof marks / sizeof *marks; i++) {
+        size_t bytes = strlen(marks[i]);
+        if (s.bytes - at >= bytes && memcmp(s.text + at, marks[i], bytes) == 0) {
+            *match = (dt_match){at, at + bytes};
+            return true;
+        }
+    }
+    return clip(s, at, match);
+}
+
 static bool white_space(span s, size_t at, dt_match *match)
 {
     match->begin = run_without(s, at, SPACE);
@@ -282,10 +297,15 @@ static bool blanks(span s, size_t at, dt_match *match)
 }
 
 static const dt_scan scans[] = {
-    {DT_PATTERN_GPT2, gpt2, NULL, 0},     {DT_PATTERN_LLAMA3, llama3, NULL, 3},
-    {DT_PATTERN_CL100K, llama3, NULL, 3}, {DT_PATTERN_QWEN2, llama3, NULL, 1},
-    {DT_PATTERN_O200K, o200k, NULL, 3},   {DT_PATTERN_TEKKEN, tekken, NULL, 1},
-    {DT_PATTERN_CLIP, NULL, clip, 0},     {"\\s+", NULL, white_space, 0},
+    {DT_PATTERN_GPT2, gpt2, NULL, 0},
+    {DT_PATTERN_LLAMA3, llama3, NULL, 3},
+    {DT_PATTERN_CL100K, llama3, NULL, 3},
+    {DT_PATTERN_QWEN2, llama3, NULL, 1},
+    {DT_PATTERN_O200K, o200k, NULL, 3},
+    {DT_PATTERN_TEKKEN, tekken, NULL, 1},
+    {DT_PATTERN_CLIP, NULL, clip, 0},
+    {"<\\|startoftext\\|>|<\\|endoftext\\|>|" DT_PATTERN_CLIP, NULL, clip_marked, 0},
+    {"\\s+", NULL, white_space, 0},
     {" {2,}", NULL, blanks, 0},
 };
 

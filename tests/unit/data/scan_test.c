@@ -51,6 +51,9 @@ static const char *const alphabet[] = {
     "\xE2\x80\x8D",
     "\xEF\xBF\xBD",
     "_",
+    "<|endoftext|>",
+    "<|startoftext|>",
+    "<|",
     "\x01",
     "\xE0\xA4\xBE",
 };
