@@ -17,6 +17,10 @@ static const dt_family families[] = {
     {"LlamaTokenizer", "llama", true, false, true, 0, {"<s>", "</s>", NULL, "<unk>"}, NULL},
     {"CodeLlamaTokenizer", NULL, true, false, true, 0, {"<s>", "</s>", NULL, "<unk>"}, NULL},
     {"GemmaTokenizer", "gemma", true, false, true, 0, {"<bos>", "<eos>", "<pad>", "<unk>"}, NULL},
+    {"XLMRobertaTokenizer", "xlm-roberta", true, true, false, 0, {"<s>", "</s>", "<pad>", "<unk>"}, NULL},
+    {"MBart50Tokenizer", NULL, false, true, false, 0, {"<s>", "</s>", "<pad>", "<unk>"}, NULL},
+    {"MBartTokenizer", "mbart", false, true, false, 0, {"<s>", "</s>", "<pad>", "<unk>"}, NULL},
+    {"NllbTokenizer", NULL, false, true, false, 0, {"<s>", "</s>", "<pad>", "<unk>"}, NULL},
     {"CLIPTokenizer",
      "clip",
      true,
@@ -175,7 +179,8 @@ dt_status dt_companions_add_special(dt_tokenizer *t, const char *text, int32_t i
 int32_t dt_companion_tokens(const dt_companions *c)
 {
     size_t count = DT_ROLES + 2 + (size_t)c->family->extra_ids + json_object_size(c->added) +
-                   json_object_size(dt_json_get(c->config, "added_tokens_decoder"));
+                   json_object_size(dt_json_get(c->config, "added_tokens_decoder")) +
+                   (size_t)dt_fairseq_tokens(c);
     return count < DT_VOCAB_LIMIT / 2 ? (int32_t)count : DT_VOCAB_LIMIT / 2;
 }
 

@@ -53,6 +53,12 @@ dt_status dt_companions_name_specials(dt_tokenizer *t, const dt_companions *c, b
 /* What encoding adds. With `explicit_only` only if tokenizer_config.json says anything about it. */
 dt_status dt_companions_frame(dt_tokenizer *t, const dt_companions *c, bool explicit_only, dt_error *err);
 
+/* fairseq.c: sentencepiece models whose ids are not their pieces' places. */
+bool dt_fairseq_family(const dt_companions *c);
+int32_t dt_fairseq_tokens(const dt_companions *c); /* at most so many are added */
+dt_status dt_fairseq_add_tokens(dt_tokenizer *t, const dt_companions *c, dt_error *err);
+dt_status dt_fairseq_frame(dt_tokenizer *t, const dt_companions *c, dt_error *err);
+
 /* recipe.c: tokenizers that are put together from a vocabulary alone. */
 dt_status dt_recipe_bpe(dt_tokenizer *t, const dt_companions *c, const char *vocab, const char *merges,
                         dt_error *err);

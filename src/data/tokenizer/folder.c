@@ -26,21 +26,44 @@ static dt_status read_document(dt_tokenizer *t, const dt_companions *c, const ch
     return c->family->config_rules ? dt_companions_frame(t, c, true, err) : DT_OK;
 }
 
+/* Only fairseq's models have a file of this name; XLM-R's numbering, unless something else is said. */
+static dt_status unnamed_fairseq(const dt_tokenizer *t, dt_companions *c, dt_error *err)
+{
+    const char *name = NULL;
+    if (c->config != NULL)
+        DT_PASS(dt_json_string(c->config, "tokenizer_class", &name, err));
+    const char *vocab = c->folder == NULL ? NULL : dt_arena_printf(t->arena, "%s/vocab.json", c->folder);
+    if (name != NULL || (vocab != NULL && dt_is_file(vocab)))
+        return dt_fail(err, DT_UNSUPPORTED,
+                       "how %s numbers the pieces of sentencepiece.bpe.model is not known; a tokenizer.json "
+                       "would say it",
+                       name != NULL ? name : "vocab.json");
+    c->family = dt_family_of_class("XLMRobertaTokenizer");
+    return DT_OK;
+}
+
 static dt_status read_sentencepiece(dt_tokenizer *t, const dt_companions *c, const char *path, dt_error *err)
 {
+    dt_companions own = *c;
+    if (c->family->class_name[0] == 0 && dt_ends_with(path, "sentencepiece.bpe.model"))
+        DT_PASS(unnamed_fairseq(t, &own, err));
+    c = &own;
     dt_map map = {0};
     DT_PASS(dt_map_open(&map, path, err));
+    t->fairseq = dt_fairseq_family(c);
     dt_status status = dt_tokenizer_read_sentencepiece(t, map.data, map.size, err);
     dt_map_close(&map);
     DT_PASS(status);
-    DT_PASS(dt_added_create(t, c->folder != NULL ? dt_companion_tokens(c) : 0, err));
-    if (c->folder == NULL)
+    DT_PASS(dt_added_create(t, c->folder != NULL || t->fairseq ? dt_companion_tokens(c) : 0, err));
+    if (c->folder == NULL && !t->fairseq)
         return DT_OK;
     DT_TRY(dt_companions_add_decoder_tokens(t, c, err), err, "while reading tokenizer_config.json");
     DT_PASS(dt_companions_add_listed_tokens(t, c, err));
     DT_PASS(dt_companions_add_sentinels(t, c, err));
+    DT_PASS(dt_fairseq_add_tokens(t, c, err));
     DT_PASS(dt_companions_name_specials(t, c, true, err));
-    return dt_companions_frame(t, c, false, err);
+    DT_PASS(dt_companions_frame(t, c, false, err));
+    return dt_fairseq_frame(t, c, err);
 }
 
 static dt_status read_tiktoken(dt_tokenizer *t, const dt_companions *c, const char *path, dt_error *err)

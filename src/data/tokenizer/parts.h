@@ -198,6 +198,8 @@ dt_status dt_post_apply(const dt_tokenizer *tokenizer, const dt_text *ids, bool 
 
 /* BOS before and EOS after; an id of -1 is left out. */
 dt_status dt_post_set(dt_tokenizer *tokenizer, int32_t before, int32_t after, dt_error *err);
+dt_status dt_post_wrap(dt_tokenizer *tokenizer, int32_t before, int32_t after,
+                       dt_error *err); /* around what is there */
 
 /* ---- decoders ----------------------------------------------------------------------------------------------- */
 
@@ -276,6 +278,7 @@ struct dt_tokenizer {
     dt_decoder decoder[DT_PART_LIMIT];
     int decoder_count;
     bool raw_bytes;            /* the normalizer itself deals with invalid UTF-8 */
+    bool fairseq;              /* sentencepiece: pieces are numbered as fairseq does */
     const uint8_t *piece_type; /* sentencepiece: by id; else NULL */
     int32_t piece_count;
     const char *unk_surface;      /* sentencepiece */

@@ -48,13 +48,18 @@ static dt_status wrap(dt_tokenizer *t, const int32_t *frame, int32_t count, dt_e
 
 dt_status dt_post_set(dt_tokenizer *t, int32_t before, int32_t after, dt_error *err)
 {
+    t->post = (dt_post){0};
+    return dt_post_wrap(t, before, after, err);
+}
+
+dt_status dt_post_wrap(dt_tokenizer *t, int32_t before, int32_t after, dt_error *err)
+{
     int32_t frame[3], count = 0;
     if (before >= 0)
         frame[count++] = before;
     frame[count++] = DT_POST_TEXT;
     if (after >= 0)
         frame[count++] = after;
-    t->post = (dt_post){0};
     return wrap(t, frame, count, err);
 }
 

@@ -402,7 +402,7 @@ dt_status dt_tokenizer_read_sentencepiece(dt_tokenizer *t, const void *data, siz
     if (model == NULL)
         return dt_fail(err, DT_FORMAT, "not a sentencepiece model: its %zu bytes are no protobuf ModelProto",
                        bytes);
-    dt_status status = dt_spm_read(t, model, err);
+    dt_status status = t->fairseq ? dt_fairseq_read(t, model, err) : dt_spm_read(t, model, err);
     dt_spm__model__free_unpacked(model, NULL);
     return status;
 }

@@ -10,6 +10,7 @@
 
 /* The whole model, decoder included; it is only read. */
 dt_status dt_spm_read(dt_tokenizer *tokenizer, const DtSpm__Model *model, dt_error *err);
+dt_status dt_fairseq_read(dt_tokenizer *tokenizer, DtSpm__Model *model, dt_error *err);
 dt_status dt_spm_read_bpe(dt_tokenizer *tokenizer, const DtSpm__Model *model, dt_error *err);
 
 /* Emit a piece; unknown ones as bytes, or a run of them as one. `context` is a bool: was the last one unknown? */

@@ -191,10 +191,54 @@ static void sentencepiece__a_t5_folder_has_sentinels(void **state)
     dt_tokenizer_close(t);
 }
 
+/* The same text by the same pieces, numbered as the file does and as fairseq's models do. */
+static void sentencepiece__fairseq_models_number_pieces_otherwise(void **state)
+{
+    char *target, *link = NULL, *config = NULL;
+    dt_error err = {0};
+    dt_tokenizer *t;
+    assert_true(asprintf(&target, "%s/tokenizers/test_model.model", getenv("DT_GOLDEN")) > 0);
+    assert_true(asprintf(&link, "%s/sentencepiece.bpe.model", (const char *)*state) > 0);
+    assert_true(asprintf(&config, "%s/tokenizer_config.json", (const char *)*state) > 0);
+    assert_int_equal(symlink(target, link), 0);
+    assert_ok(dt_tokenizer_open(&t, target, &err), err);
+    assert_ids(t, "Hello world", "151 88 21 887");
+    dt_tokenizer_close(t);
+    assert_ok(dt_tokenizer_open(&t, link, &err), err); /* XLM-R: <s> <pad> </s> <unk>, pieces, <mask> */
+    assert_ids(t, "Hello world<mask>\xF0\x9F\x98\x80", "0 152 89 22 888 1001 5 3 2");
+    assert_int_equal(dt_tokenizer_special(t, DT_TOKEN_PAD), 1);
+    dt_tokenizer_close(t);
+    static const char *const rows[][2] = {
+        {"{\"tokenizer_class\": \"MBartTokenizer\"}", "152 89 22 888 2 1004"},
+        {"{\"tokenizer_class\": \"MBartTokenizerFast\", \"src_lang\": \"de_DE\"}", "152 89 22 888 2 1003"},
+        {"{\"tokenizer_class\": \"NllbTokenizer\", \"additional_special_tokens\": [\"ace_Arab\", "
+         "\"eng_Latn\"]}",
+         "1002 152 89 22 888 2"},
+    };
+    for (size_t i = 0; i < sizeof rows / sizeof *rows; i++) {
+        FILE *file = fopen(config, "w");
+        assert_non_null(file);
+        fputs(rows[i][0], file);
+        fclose(file);
+        assert_ok(dt_tokenizer_open(&t, *state, &err), err);
+        assert_ids(t, "Hello world", rows[i][1]);
+        dt_tokenizer_close(t);
+    }
+    FILE *file = fopen(config, "w");
+    fputs("{\"tokenizer_class\": \"M2M100Tokenizer\"}", file);
+    fclose(file);
+    assert_fails(dt_tokenizer_open(&t, *state, &err), DT_UNSUPPORTED, err, "M2M100Tokenizer");
+    free(target);
+    free(link);
+    free(config);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(sentencepiece__bpe_takes_unused_pieces_apart),
+        cmocka_unit_test_setup_teardown(sentencepiece__fairseq_models_number_pieces_otherwise, make_folder,
+                                        remove_folder),
         cmocka_unit_test(sentencepiece__bpe_merges_characters_that_are_no_pieces),
         cmocka_unit_test(sentencepiece__unigram_finds_the_best_path),
         cmocka_unit_test(sentencepiece__refuses_bad_models),
