@@ -26,6 +26,7 @@ static const option_spec options[] = {
     {"stop", 0, OPTION_LIST, "TEXT", "end the answer before TEXT (repeatable)"},
     {"logprobs", 0, OPTION_INT, "N", "log-probabilities, with the N best alternatives"},
     {"ignore-eos", 0, OPTION_FLAG, NULL, "do not stop at the end token"},
+    {"jsonl", 0, OPTION_FLAG, NULL, "one JSON object a line for each answer, in input order"},
     {"stream", 0, OPTION_SWITCH, NULL, "print tokens as they come [on a terminal]"},
     DTYPE_OPTION,
     {"tokenizer", 0, OPTION_TEXT, "PATH", "tokenizer, where the model's folder lacks one"},
@@ -128,6 +129,17 @@ static void print_answers_json(const dt_text_answers *answers, size_t count, dou
                          rate(t.decode_tokens, t.decode_seconds), "peak_bytes", (json_int_t)t.peak_bytes));
 }
 
+/* The results of --json alone, each on a line of its own: a text may hold line ends, and a batch be long. */
+static void print_answers_lines(const dt_text_answers *answers, size_t count)
+{
+    for (size_t i = 0; i < count; i++) {
+        json_t *row = row_json(dt_text_answer(answers, i));
+        json_dumpf(row, stdout, JSON_COMPACT | JSON_REAL_PRECISION(9));
+        fputc('\n', stdout);
+        json_decref(row);
+    }
+}
+
 static void print_logprobs(const dt_generated *g)
 {
     for (size_t i = 0; g->logprobs && i < g->count; i++) {
@@ -168,7 +180,7 @@ static dt_exit answer(const command_line *line, dt_model *model, const dt_tokeni
     dt_text_answers *answers;
     dt_text_options o = {.generate = DT_GENERATE_OPTIONS_DEFAULT};
     const option_value *stop = option_of(line, "stop"), *stream = option_of(line, "stream");
-    bool json = flag(line, "json"), streamed = false;
+    bool json = flag(line, "json"), lines = flag(line, "jsonl"), streamed = false;
     if (dt_generate_options_of(model, &o.generate, &err) != DT_OK)
         return report_failure(&err);
     if (!generate_options_of(line, &o.generate))
@@ -176,13 +188,15 @@ static dt_exit answer(const command_line *line, dt_model *model, const dt_tokeni
     o.stop = stop->list;
     o.stop_count = stop->list_count;
     bool wanted = stream->given ? stream->on : isatty(STDOUT_FILENO);
-    o.on_text = wanted && !json && prompts->count == 1 ? print_piece : keep_going;
+    o.on_text = wanted && !json && !lines && prompts->count == 1 ? print_piece : keep_going;
     o.user = &streamed;
     catch_interrupt();
     if (dt_generate_text(&answers, model, tokenizer, prompts->count, prompts->prompt, &o, &err) != DT_OK)
         return report_failure(&err);
     if (json)
         print_answers_json(answers, prompts->count, load);
+    else if (lines)
+        print_answers_lines(answers, prompts->count);
     else
         print_answers(answers, prompts->count, streamed);
     if (flag(line, "verbose"))
@@ -218,7 +232,8 @@ static const char *const positional[] = {"MODEL", "directory or file; its format
                                          "PROMPT", "text; - or nothing: stdin", NULL};
 static const char *const examples[] = {"run t5-small/ \"translate English to German: Hello\"",
                                        "run gpt2/ \"Once upon a time\" -n 40 --temperature 0.8 --seed 7",
-                                       "run llama/ --tokens 1,306,763 --logprobs 5 --json", NULL};
+                                       "run llama/ --tokens 1,306,763 --logprobs 5 --json",
+                                       "run llama/ --batch questions.txt --jsonl > answers.jsonl", NULL};
 
 const command_spec command_run = {
     .name = "run",
