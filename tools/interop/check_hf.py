@@ -21,6 +21,7 @@ from safetensors.torch import load_file
 transformers.logging.set_verbosity_error()
 transformers.utils.logging.disable_progress_bar()
 
+ENCODERS = ("bert", "roberta")  # which heads they have, their class says
 SEQ2SEQ = ("t5", "mt5", "umt5", "bart", "mbart", "m2m_100", "marian", "pegasus")  # all others are decoders
 
 
@@ -28,7 +29,7 @@ def load(folder):
     with open(os.path.join(folder, "config.json")) as file:
         config = json.load(file)
     name = "AutoModelForSeq2SeqLM" if config["model_type"] in SEQ2SEQ else "AutoModelForCausalLM"
-    if config["architectures"][0].endswith("EncoderModel"):
+    if config["architectures"][0].endswith("EncoderModel") or config["model_type"] in ENCODERS:
         name = config["architectures"][0]
     model, info = getattr(transformers, name).from_pretrained(folder, output_loading_info=True, dtype="auto")
     for kind in ("missing_keys", "unexpected_keys", "mismatched_keys"):
@@ -45,7 +46,9 @@ def logits(model, encoder_tokens, decoder_tokens):
         out = model(input_ids=encoder_tokens)
     else:
         out = model(input_ids=encoder_tokens, decoder_input_ids=decoder_tokens)
-    return out.logits if hasattr(out, "logits") else out.last_hidden_state
+    for name in ("logits", "prediction_logits", "last_hidden_state"):
+        if hasattr(out, name):
+            return getattr(out, name)
 
 
 def some_tokens(model):
