@@ -47,6 +47,15 @@ typedef struct dt_embed_options {
         .pooling = DT_POOLING_MEAN                                                                           \
     }
 
+/**
+ * Set *options to the defaults, and over them what sentence-transformers' modules.json and 1_Pooling/config.json beside
+ * the model say of pooling and normalizing; without those files the defaults alone.
+ *
+ * Errors   DT_UNSUPPORTED  a step or a pooling that drivetrain does not do: names the file and the key
+ *          DT_FORMAT       names the file and the key
+ */
+dt_status dt_embed_options_of(const dt_model *model, dt_embed_options *options, dt_error *err);
+
 typedef struct dt_embeddings dt_embeddings;
 
 /** Of one text: values [rows, width], row-major; rows is 1, or its tokens with DT_POOLING_NONE. */

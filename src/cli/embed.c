@@ -14,8 +14,9 @@
 
 static const option_spec options[] = {
     PROMPT_OPTIONS,
-    {"pooling", 0, OPTION_TEXT, "HOW", "mean, cls, pooler (BERT's), or none: every token's state [mean]"},
-    {"normalize", 0, OPTION_SWITCH, NULL, "each vector to length 1 [off]"},
+    {"pooling", 0, OPTION_TEXT, "HOW",
+     "mean, cls, pooler (BERT's), or none: every token's state [as modules.json says, else mean]"},
+    {"normalize", 0, OPTION_SWITCH, NULL, "each vector to length 1 [as modules.json says, else off]"},
     {"truncate", 0, OPTION_FLAG, NULL, "cut texts that are longer than the model's positions"},
     {"batch-size", 0, OPTION_INT, "N", "tokens in a step [2048]; changes no bit of the result"},
     {"output", 'o', OPTION_TEXT, "PATH",
@@ -44,6 +45,14 @@ static bool embed_options_of(const command_line *line, dt_embed_options *o)
     if (wanted)
         o->pooling = (dt_pooling)kind;
     return true;
+}
+
+/* What the files beside the model say, where the line does not. */
+static void use_defaults(const command_line *line, const dt_embed_options *beside, dt_embed_options *o)
+{
+    o->pooling = beside->pooling;
+    if (!option_of(line, "normalize")->given)
+        o->normalize = beside->normalize;
 }
 
 /* ---- inputs ---- */
@@ -177,17 +186,21 @@ static dt_exit run(const command_line *line)
 {
     dt_error err = {0};
     dt_model_options o;
-    dt_embed_options how = DT_EMBED_OPTIONS_DEFAULT;
+    dt_embed_options how = DT_EMBED_OPTIONS_DEFAULT, beside;
     dt_model *model = NULL;
     dt_tokenizer *tokenizer = NULL;
     prompt_list prompts = {0};
     const char *path = line->positional[0];
     if (!model_options_of(line, &o) || !embed_options_of(line, &how))
         return DT_EXIT_USAGE;
+    bool plain = text_of(line, "pooling"); /* who says it, asks for nothing else */
     bool done = collect_prompts(line, &prompts, &err) == DT_OK &&
                 open_tokenizer(line, path, prompts_are_text(line), &tokenizer, &err) == DT_OK &&
                 dt_model_open(&model, path, &o, &err) == DT_OK &&
-                embed(line, model, tokenizer, &prompts, &how, &err) == DT_OK;
+                (plain || dt_embed_options_of(model, &beside, &err) == DT_OK);
+    if (done && !plain)
+        use_defaults(line, &beside, &how);
+    done = done && embed(line, model, tokenizer, &prompts, &how, &err) == DT_OK;
     dt_model_close(model);
     dt_tokenizer_close(tokenizer);
     free_prompts(&prompts);
@@ -204,7 +217,8 @@ const command_spec command_embed = {
     .name = "embed",
     .summary = "texts to vectors: what an encoder makes of them (T5, BERT)",
     .usage = "MODEL [TEXT] [options]",
-    .about = "",
+    .about =
+        "modules.json of sentence-transformers is obeyed (pooling, normalizing) unless --pooling is given.",
     .positional_min = 1,
     .positional_max = 2,
     .positional = positional,

@@ -383,19 +383,6 @@ static void bad_checkpoint__tracker_cannot_leave_the_folder(void **state)
     assert_refuses(path, DT_FORMAT, "holds no checkpoint");
 }
 
-static void bad_checkpoint__mixture_of_experts_opens_but_is_not_computed(void **state)
-{
-    const char *path = require_model("megatron/checkpoints/gpt_moe/dist_tp1_pp1");
-    dt_checkpoint *c = open_model(path, NULL);
-    dt_error err = {0};
-    dt_graph *g = dt_graph_create(&err);
-    dt_build_options options = {.tokens = 1, .sequences = 1, .logits = true, .kv_dtype = DT_F32};
-    assert_fails(dt_model_build(g, dt_checkpoint_config(c), &options, &err), DT_UNSUPPORTED, err,
-                 "\"num_moe_experts\" is 4");
-    dt_graph_destroy(g);
-    dt_checkpoint_close(c);
-}
-
 /* ---- pytorch_model.bin in shards ---- */
 
 /* hf/llama's weights as a "shard", under an index that places each of its tensors in `file`. */
@@ -584,7 +571,6 @@ int main(void)
         cmocka_unit_test_setup_teardown(bad_checkpoint__shards_stay_in_their_folder, make_folder,
                                         remove_folder),
         cmocka_unit_test(bad_checkpoint__masters_that_are_not_there),
-        cmocka_unit_test(bad_checkpoint__mixture_of_experts_opens_but_is_not_computed),
         cmocka_unit_test_setup_teardown(bad_checkpoint__no_class_names_the_key, make_folder, remove_folder),
         cmocka_unit_test_setup_teardown(bad_checkpoint__cancelled_export_leaves_nothing, make_folder,
                                         remove_folder),

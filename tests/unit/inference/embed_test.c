@@ -9,6 +9,23 @@
 
 enum { MOST_TEXTS = 16 };
 
+static char *make_temporary(char folder[4096])
+{
+    snprintf(folder, 4096, "/tmp/embed_test_XXXXXX");
+    assert_non_null(mkdtemp(folder));
+    return folder;
+}
+
+static void write_text(const char *folder, const char *name, const char *text)
+{
+    char path[4200];
+    snprintf(path, sizeof path, "%s/%s", folder, name);
+    FILE *file = fopen(path, "wb");
+    assert_non_null(file);
+    fputs(text, file);
+    fclose(file);
+}
+
 /* A recording's texts. */
 typedef struct texts {
     tensors file;
@@ -216,6 +233,57 @@ static void embed__refuses_by_name(void **state)
     dt_model_close(other);
 }
 
+/* modules.json and 1_Pooling/config.json beside a model: obeyed, or refused by name. */
+static void embed__obeys_sentence_transformers_files(void **state)
+{
+    static const char *const begin =
+        "[{\"type\":\"sentence_transformers.models.Transformer\",\"path\":\"\"},"
+        "{\"type\":\"sentence_transformers.models.Pooling\",\"path\":\"1_Pooling\"}";
+    static const struct {
+        const char *rest, *pooling, *refused;
+        dt_pooling kind;
+        bool normalize;
+    } cases[] = {
+        {"]", "{\"pooling_mode_cls_token\":true,\"pooling_mode_mean_tokens\":false}", NULL, DT_POOLING_CLS,
+         false},
+        {",{\"type\":\"a.Normalize\"}]", "{\"pooling_mode_mean_tokens\":true}", NULL, DT_POOLING_MEAN, true},
+        {"]", "{\"pooling_mode_max_tokens\":true}", "pooling_mode_max_tokens", 0, false},
+        {"]", "{\"pooling_mode_mean_tokens\":true,\"pooling_mode_cls_token\":true}", "join", 0, false},
+        {"]", "{}", "pooling_mode_", 0, false},
+        {",{\"type\":\"a.Dense\"}]", "{\"pooling_mode_mean_tokens\":true}", "Dense", 0, false},
+        {",{\"type\":\"a.Pooling\",\"path\":\"../x\"}]", "{\"pooling_mode_mean_tokens\":true}",
+         "no folder's name", 0, false},
+    };
+    char folder[4096], path[4200], text[DT_ERROR_TEXT_BYTES], *made = make_temporary(folder);
+    const char *model_folder = fixture("hf/bert");
+    (void)state;
+    need(model_folder);
+    snprintf(path, sizeof path, "cp %s/config.json %s/model.safetensors %s && mkdir %s/1_Pooling",
+             model_folder, model_folder, made, made);
+    assert_int_equal(system(path), 0);
+    for (size_t i = 0; i < sizeof cases / sizeof cases[0]; i++) {
+        dt_error err = {0};
+        dt_embed_options o;
+        snprintf(text, sizeof text, "%s%s", begin, cases[i].rest);
+        write_text(made, "modules.json", text);
+        write_text(made, "1_Pooling/config.json", cases[i].pooling);
+        dt_model *model = open_model(made, "cpu", "f32", 1);
+        dt_status status = dt_embed_options_of(model, &o, &err);
+        dt_error_format(&err, text, sizeof text);
+        if (cases[i].refused) {
+            assert_int_not_equal(status, DT_OK);
+            assert_non_null(strstr(text, cases[i].refused));
+        } else {
+            assert_ok(status, err);
+            assert_int_equal(o.pooling, cases[i].kind);
+            assert_int_equal(o.normalize, cases[i].normalize);
+        }
+        dt_model_close(model);
+    }
+    snprintf(path, sizeof path, "rm -r %s", made);
+    assert_int_equal(system(path), 0);
+}
+
 static void embed__nothing_gives_nothing(void **state)
 {
     (void)state;
@@ -236,6 +304,7 @@ int main(void)
         cmocka_unit_test(embed__takes_the_encoder_of_a_whole_t5),
         cmocka_unit_test(embed__bits_do_not_depend_on_the_company),
         cmocka_unit_test(embed__refuses_by_name),
+        cmocka_unit_test(embed__obeys_sentence_transformers_files),
         cmocka_unit_test(embed__nothing_gives_nothing),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
