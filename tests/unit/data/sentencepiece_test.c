@@ -1,6 +1,8 @@
 /* sentencepiece_test.c - models written here by hand, byte by byte: what they do, and how bad ones are refused. */
 #include "tokenizers.h"
 
+#include "data/tokenizer/unigram.h"
+
 /* A protobuf message under construction. */
 static void put_key(dt_text *out, int field, int wire)
 {
@@ -233,12 +235,51 @@ static void sentencepiece__fairseq_models_number_pieces_otherwise(void **state)
     free(config);
 }
 
+static dt_status keep_id(const dt_model_part *model, dt_work *work, int32_t id, const char *text,
+                         size_t bytes, void *context)
+{
+    return dt_emit_id(work, id);
+}
+
+/* Word by word through the double array and the table of words, and at once through the trie: the same pieces. */
+static void sentencepiece__viterbi_by_words_is_viterbi(void **state)
+{
+    static const char *const parts[] = {"\xE2\x96\x81",     "the", "e", "ing", "world", "aaaa", "....", "xq",
+                                        "\xF0\x9F\x98\x80", "1"};
+    char *path, text[4096];
+    dt_error err = {0};
+    dt_tokenizer *t;
+    uint64_t seed = 3;
+    assert_true(asprintf(&path, "%s/tokenizers/test_model.model", getenv("DT_GOLDEN")) > 0);
+    assert_ok(dt_tokenizer_open(&t, path, &err), err);
+    for (int round = 0; round < 300; round++) {
+        dt_work fast = {.tokenizer = t, .arena = dt_arena_create(), .err = &err}, plain = fast;
+        size_t bytes = 0;
+        for (int k = 0; k < 1 + round; k++) {
+            seed = seed * 6364136223846793005u + 1442695040888963407u;
+            const char *part = parts[(seed >> 33) % (sizeof parts / sizeof *parts)];
+            memcpy(text + bytes, part, strlen(part));
+            bytes += strlen(part);
+        }
+        assert_ok(dt_unigram_best(&t->model, &fast, text, bytes, keep_id, NULL), err);
+        assert_ok(dt_unigram_best_plain(&t->model, &plain, text, bytes, keep_id, NULL), err);
+        assert_int_equal(fast.ids.bytes, plain.ids.bytes);
+        assert_memory_equal(fast.ids.data, plain.ids.data, plain.ids.bytes);
+        dt_text_free(&fast.ids);
+        dt_text_free(&plain.ids);
+        dt_arena_destroy(fast.arena);
+    }
+    dt_tokenizer_close(t);
+    free(path);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(sentencepiece__bpe_takes_unused_pieces_apart),
         cmocka_unit_test_setup_teardown(sentencepiece__fairseq_models_number_pieces_otherwise, make_folder,
                                         remove_folder),
+        cmocka_unit_test(sentencepiece__viterbi_by_words_is_viterbi),
         cmocka_unit_test(sentencepiece__bpe_merges_characters_that_are_no_pieces),
         cmocka_unit_test(sentencepiece__unigram_finds_the_best_path),
         cmocka_unit_test(sentencepiece__refuses_bad_models),
