@@ -91,7 +91,8 @@ static void output_of(const command_line *line, request *r)
     if (output)
         snprintf(r->output, sizeof r->output, "%s", output);
     else
-        snprintf(r->output, sizeof r->output, "%.*s-%s", (int)length, r->model, r->export.target);
+        snprintf(r->output, sizeof r->output, "%.*s%s%s", (int)length, r->model,
+                 strcmp(r->export.target, "gguf") == 0 ? "." : "-", r->export.target);
 }
 
 static bool request_of(const command_line *line, request *r)
@@ -122,8 +123,10 @@ static bool request_of(const command_line *line, request *r)
 static json_t *files_json(const char *folder)
 {
     json_t *files = json_array();
+    if (dt_is_file(folder))
+        json_array_append_new(files, json_string(strrchr(folder, '/') ? strrchr(folder, '/') + 1 : folder));
     char *names[256];
-    int count = list_folder(folder, names, 256);
+    int count = dt_is_folder(folder) ? list_folder(folder, names, 256) : 0;
     for (int i = 0; i < count; i++) {
         json_array_append_new(files, json_string(names[i]));
         dt_free(names[i]);
@@ -157,6 +160,8 @@ static void print_result(const request *r, const dt_checkpoint *c, const dt_expo
            e->written.files, e->seconds, rate);
     if (to_megatron(r))
         print_beyond_megatron(dt_checkpoint_config(c));
+    if (!e->proof && e->reason)
+        printf("check: %s\n", e->reason);
     if (!e->proof)
         return;
     printf("check: %s (%d points of the reloaded model against the source; parity.txt has them)\n",

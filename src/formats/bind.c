@@ -99,14 +99,33 @@ static dt_status wrong_shape(const dt_checkpoint *c, const dt_external *e, const
                              dt_error *err)
 {
     char why[256] = "";
-    for (int i = 0; i < e->shape.rank && i < s->shape.rank && !why[0]; i++)
-        if (e->shape.dim[i] != s->shape.dim[i])
-            explain_size(c, e->shape.dim[i], why, sizeof why);
+    dt_shape shape = dt_external_file_shape(e);
+    for (int i = 0; i < shape.rank && i < s->shape.rank && !why[0]; i++)
+        if (shape.dim[i] != s->shape.dim[i])
+            explain_size(c, shape.dim[i], why, sizeof why);
     dt_fail(err, DT_MISMATCH, "tensor \"%s\" is %s, but %s makes it %s%s", s->name,
-            dt_shape_print(&s->shape).text, c->config_file, dt_shape_print(&e->shape).text, why);
+            dt_shape_print(&s->shape).text, c->config_file, dt_shape_print(&shape).text, why);
     if (s->box_count)
         dt_error_while(err, "while comparing %s with %s", s->box[0].file, c->config_file);
     return DT_MISMATCH;
+}
+
+/* A dense tensor seen with two rows side by side as one; NULL when memory is short. */
+static const dt_stored_tensor *in_pairs(const dt_checkpoint *c, const dt_external *e,
+                                        const dt_stored_tensor *s)
+{
+    dt_stored_tensor *view = DT_NEW(c->arena, dt_stored_tensor);
+    dt_stored_box *box = DT_NEW(c->arena, dt_stored_box);
+    if (!view || !box)
+        return NULL;
+    *view = *s;
+    *box = s->box[0];
+    view->shape = box->shape = e->shape;
+    view->box = box;
+    view->longest = e->shape.dim[0];
+    box->stride[0] = e->shape.dim[1];
+    box->stride[1] = 1;
+    return view;
 }
 
 dt_status dt_open_bind(dt_checkpoint *c, int external, const dt_stored_tensor *s, dt_error *err)
@@ -115,13 +134,14 @@ dt_status dt_open_bind(dt_checkpoint *c, int external, const dt_stored_tensor *s
     if (s->unsupported)
         return dt_fail(err, DT_UNSUPPORTED, "tensor \"%s\" is stored as %s, which drivetrain cannot read",
                        s->name, s->unsupported);
-    if (!dt_shape_equal(&e->shape, &s->shape))
+    dt_shape shape = dt_external_file_shape(e);
+    if (!dt_shape_equal(&shape, &s->shape))
         return wrong_shape(c, e, s, err);
     if (dt_stored_type(s) != DT_F32 && !dt_can_convert(DT_F32, s->dtype))
         return dt_fail(err, DT_UNSUPPORTED, "tensor \"%s\" is stored as %s, expected a floating-point type",
                        s->name, dt_dtype_name(s->dtype));
-    e->stored = s;
-    return DT_OK;
+    e->stored = e->pairs ? in_pairs(c, e, s) : s;
+    return e->stored ? DT_OK : dt_fail_memory(err, sizeof *s, e->name);
 }
 
 /* How many layers the configuration has, in its own words: most missing and extra tensors come from that. */

@@ -271,7 +271,7 @@ const void *dt_checkpoint_direct(const dt_checkpoint *c, const char *canonical, 
     const dt_external *e = dt_mapping_external_at(c->mapping, p->external);
     int64_t rows, cols;
     dt_external_rows(e, &rows, &cols);
-    if (p->transposed || p->col || p->cols != cols || e->stored->dtype != dtype)
+    if (p->transposed || p->shift != 0 || p->col || p->cols != cols || e->stored->dtype != dtype)
         return NULL;
     const char *data = dt_stored_dense(e->stored);
     int64_t in_plane = e->shape.dim[e->shape.rank - e->axes];

@@ -7,6 +7,7 @@
 #include "formats/mapping.h"
 #include "base/checked.h"
 #include "base/text.h"
+#include "tensor/convert.h"
 
 #include <inttypes.h>
 #include <stdlib.h>
@@ -163,6 +164,14 @@ void dt_external_rows(const dt_external *e, int64_t *rows, int64_t *cols)
     *cols = 1;
     for (int i = 0; i < e->shape.rank; i++)
         *(e->axes == 2 && i == e->shape.rank - 1 ? cols : rows) *= e->shape.dim[i];
+}
+
+dt_shape dt_external_file_shape(const dt_external *e)
+{
+    if (!e->pairs)
+        return e->shape;
+    int64_t rows = e->shape.dim[0] * 2, cols = e->shape.dim[1] / 2;
+    return dt_shape_of(e->pairs, (int64_t[]){rows, cols});
 }
 
 /* Rows of one plane. */
@@ -346,6 +355,43 @@ static dt_stored_region region_of(const dt_external *e, const dt_piece *p, const
     return r;
 }
 
+/* Elements of a block as f32, `shift` added, and back. Norms are short; so this takes them one by one. */
+static dt_status shift_block(const dt_target *t, int64_t rows, int64_t cols, float shift, dt_error *err)
+{
+    for (int64_t i = 0; i < rows && shift != 0; i++)
+        for (int64_t j = 0; j < cols; j++) {
+            float value;
+            DT_PASS(dt_convert(DT_F32, &value, t->dtype, element_at(t, i, j), 1, err));
+            value += shift;
+            DT_PASS(dt_convert(t->dtype, element_at(t, i, j), DT_F32, &value, 1, err));
+        }
+    return DT_OK;
+}
+
+/* A region row by row through f32, so that only the sum is rounded. */
+static dt_status read_shifted(const dt_stored_tensor *stored, dt_stored_region region, int axes,
+                              const dt_target *t, float shift, dt_error *err)
+{
+    enum { PIECE = 1024 };
+    int lead = region.shape.rank - axes;
+    int64_t rows = region.shape.dim[lead], cols = axes == 2 ? region.shape.dim[lead + 1] : 1;
+    int64_t step = cols < PIECE ? PIECE / cols : 0;
+    float value[PIECE];
+    if (!step)
+        return dt_fail(err, DT_UNSUPPORTED, "\"%s\" is too wide for a norm", stored->name);
+    for (int64_t row = 0; row < rows; row += step) {
+        int64_t n = rows - row < step ? rows - row : step;
+        region.shape.dim[lead] = n;
+        DT_PASS(dt_stored_read(stored, &region, DT_F32, value, NULL, err));
+        region.offset[lead] += n;
+        for (int64_t i = 0; i < n * cols; i++) {
+            value[i] += shift;
+            DT_PASS(dt_convert(t->dtype, element_at(t, row + i / cols, i % cols), DT_F32, &value[i], 1, err));
+        }
+    }
+    return DT_OK;
+}
+
 static dt_status read_part(const dt_mapping *m, const dt_piece *p, const dt_block *block,
                            const dt_block *part, const dt_target *t, dt_error *err)
 {
@@ -358,8 +404,11 @@ static dt_status read_part(const dt_mapping *m, const dt_piece *p, const dt_bloc
     stride[lead] = p->transposed ? t->col_stride : t->row_stride;
     if (e->axes == 2)
         stride[lead + 1] = p->transposed ? t->row_stride : t->col_stride;
-    return dt_stored_read(e->stored, &region, t->dtype,
-                          element_at(t, part->row - block->row, part->col - block->col), stride, err);
+    dt_target to = {t->dtype, element_at(t, part->row - block->row, part->col - block->col), t->row_stride,
+                    t->col_stride};
+    if (p->shift != 0)
+        return read_shifted(e->stored, region, e->axes, &to, -p->shift, err);
+    return dt_stored_read(e->stored, &region, t->dtype, to.out, stride, err);
 }
 
 /* Rows that do not lie side by side are read one by one. */
@@ -500,6 +549,7 @@ dt_status dt_mapping_assemble(const dt_mapping *m, int external, int64_t first, 
                        p->transposed ? cols : 1};
         DT_TRY(source->read(source->user, owner_of(m, e->piece[i]), &part, &t, err), err,
                "while making \"%s\"", e->name);
+        DT_PASS(shift_block(&t, part.rows, part.cols, p->shift, err));
     }
     return DT_OK;
 }

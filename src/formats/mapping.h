@@ -25,12 +25,14 @@ typedef struct dt_piece {
     int64_t rows, cols;     /* extent in the canonical tensor */
     bool transposed;        /* canonical [i, j] is external [j, i] */
     int64_t step;           /* canonical rows lie so far apart there (gate and up in turns); 0 = 1 */
+    float shift;            /* external elements are canonical ones plus this */
 } dt_piece;
 
 typedef struct dt_external {
     const char *name;
-    dt_shape shape;                 /* what the configuration makes it */
-    int axes;                       /* trailing axes that make a plane: 1 or 2 */
+    dt_shape shape; /* what the configuration makes it */
+    int axes;       /* trailing axes that make a plane: 1 or 2 */
+    int pairs;      /* 0; or the rank that the file's tensor has, two of whose rows make one of `shape` */
     const dt_stored_tensor *stored; /* the file's, once bound; NULL in a mapping for writing */
     const char *canonical;          /* the first canonical tensor in it, for lists */
     int piece_count;
@@ -104,6 +106,8 @@ typedef struct dt_canonical_source {
  */
 dt_status dt_mapping_assemble(const dt_mapping *mapping, int external, int64_t first, int64_t count,
                               const dt_canonical_source *source, dt_dtype dtype, void *out, dt_error *err);
+/* The shape in the file, which differs from `shape` where rows are seen in pairs. */
+dt_shape dt_external_file_shape(const dt_external *external);
 /* An external tensor as planes × rows, of cols elements each. */
 void dt_external_rows(const dt_external *external, int64_t *rows, int64_t *cols);
 

@@ -26,6 +26,8 @@ typedef struct row_plan {
     int64_t step;    /* rows of a part lie so far apart, part p's from p on; 0: they do not */
     int64_t experts; /* the whole again for each; 0: the names hold no expert's number */
     bool planes;     /* … as planes of one tensor, whose names hold none either */
+    int64_t turned;  /* rows of a head of tensors 0 and 1, to be turned; 0: none */
+    float shift;     /* what external elements have more */
 } row_plan;
 
 static row_plan one(int64_t rows, bool transposed)
@@ -87,6 +89,20 @@ static row_plan describe(dt_transform transform, const dt_canonical *to, const d
     case DT_MAP_expert_join:
         return (row_plan){
             .groups = 1, .parts = 2, .part = {{0, 0, each / 2}, {1, 0, each / 2}}, .experts = experts};
+    case DT_MAP_norm:
+        return (row_plan){.groups = 1,
+                          .parts = 1,
+                          .part = {{0, 0, to->rows}},
+                          .shift = c->layernorm_zero_centered_gamma ? 1.0f : 0.0f};
+    case DT_MAP_qkv_turned:
+        return (row_plan){
+            .groups = K, .parts = 3, .part = {{0, 0, A / K * D}, {1, 0, D}, {2, 0, D}}, .turned = D};
+    case DT_MAP_experts_join:
+        return (row_plan){.groups = 1,
+                          .parts = 2,
+                          .part = {{0, 0, each / 2}, {1, 0, each / 2}},
+                          .experts = experts,
+                          .planes = true};
     case DT_MAP_direct:
         break;
     }
@@ -117,7 +133,26 @@ static dt_status add_externals(dt_mapping *m, const dt_canonical *to, const dt_n
         if (!dt_names_fill(name, sizeof name, row->external[i], numbers, count))
             return dt_fail(err, DT_INTERNAL, "name pattern \"%s\" does not fit \"%s\"", row->external[i],
                            to->spec->name);
+        bool turned = plan->turned && i < 2; /* seen as pairs of rows side by side */
+        if (turned)
+            shape = (dt_shape){.rank = axes = 2, .dim = {rows[i] / 2, 2 * to->cols}};
         DT_PASS(dt_mapping_add_external(m, name, &shape, axes, &index[i], err));
+        if (turned)
+            dt_mapping_external_at(m, index[i])->pairs = to->spec->rank;
+    }
+    return DT_OK;
+}
+
+/* Both halves of each head's rows, which lie in turn outside: columns of the pairs of rows that external_shape makes. */
+static dt_status add_turned(dt_mapping *m, const dt_piece *whole, int64_t head, dt_error *err)
+{
+    for (int64_t at = 0; at < whole->rows; at += head / 2) {
+        dt_piece half = *whole;
+        half.row = (whole->row + at - at % head) / 2;
+        half.col = at % head ? whole->cols : 0;
+        half.to_row = whole->to_row + at;
+        half.rows = head / 2;
+        DT_PASS(dt_mapping_add_piece(m, &half, err));
     }
     return DT_OK;
 }
@@ -138,8 +173,12 @@ static dt_status add_pieces(dt_mapping *m, const dt_canonical *to, const row_pla
                               .rows = part->width,
                               .cols = to->cols,
                               .transposed = plan->transposed,
-                              .step = plan->step};
-            DT_PASS(dt_mapping_add_piece(m, &piece, err));
+                              .step = plan->step,
+                              .shift = plan->shift};
+            if (plan->turned && part->tensor < 2)
+                DT_PASS(add_turned(m, &piece, plan->turned, err));
+            else
+                DT_PASS(dt_mapping_add_piece(m, &piece, err));
             row += part->width;
         }
     return DT_OK;

@@ -12,7 +12,7 @@
 #include <drivetrain/config.h>
 
 /*
- * How a canonical tensor's rows are made of external ones. All but `vocab` permute whole rows, or rows of the
+ * How a canonical tensor's rows are made of external ones. All but `vocab` and `norm` permute whole rows, or rows of the
  * transposed tensor; so each is undone exactly by reading the same pieces the other way.
  */
 typedef enum dt_transform {
@@ -32,6 +32,9 @@ typedef enum dt_transform {
     DT_MAP_experts_turns_transposed, /* … [E, in, out] */
     DT_MAP_expert_join,              /* gate, up of each expert → its gate rows, then its up rows */
     DT_MAP_fused_kv,                 /* one tensor with rows k | v → as kv */
+    DT_MAP_experts_join,             /* gate, up tensors [E, out, in] → each expert's gate rows, then its up rows */
+    DT_MAP_norm,       /* the same; with zero-centred norms, 1 added to each element */
+    DT_MAP_qkv_turned, /* qkv, where row 2i + s of each head of q and k is row i + s * D / 2 of ours */
 } dt_transform;
 
 typedef enum dt_when {

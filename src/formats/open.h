@@ -83,6 +83,10 @@ bool dt_ct2_detect(const char *path);
 dt_status dt_ct2_open(dt_checkpoint *checkpoint, const dt_open_options *options, dt_error *err);
 bool dt_nemo_detect(const char *path);
 dt_status dt_nemo_open(dt_checkpoint *checkpoint, const dt_open_options *options, dt_error *err);
+bool dt_gguf_model_detect(const char *path);
+dt_status dt_gguf_model_open(dt_checkpoint *checkpoint, const dt_open_options *options, dt_error *err);
+dt_status dt_gguf_model_write(const dt_checkpoint *checkpoint, const char *path, const dt_export_options *options,
+                              dt_export_result *result, dt_error *err);
 
 const dt_format *dt_format_row(int index);          /* NULL past the end */
 const dt_format *dt_format_named(const char *name); /* NULL when unknown */

@@ -15,6 +15,7 @@ dt_room(formats USES base tensor graph nn models
     hf/windows.c hf/experts.c hf/qwen2_moe.c hf/qwen3_moe.c hf/mistral.c hf/phi3.c
     hf/bert_shared.c hf/bert.c hf/roberta.c
     hf/gpt_oss.c
+    gguf/families.c gguf/decoders.c gguf/t5.c gguf/open.c gguf/write.c gguf/tokenizer.c
     megatron/distcp.c megatron/config.c megatron/folder.c megatron/layout.c megatron/state.c megatron/legacy.c
     megatron/dist.c megatron/nemo.c megatron/ranks.c megatron/writing.c megatron/arguments.c
     megatron/legacy_write.c megatron/dist_write.c megatron/distcp_write.c

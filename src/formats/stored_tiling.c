@@ -41,8 +41,9 @@ dt_status dt_stored_check_box(const dt_stored_tensor *tensor, const dt_stored_bo
                        dt_shape_print(&box->shape).text);
     if (elements == 0)
         return DT_OK;
-    if (!last_element(box, &last) || !dt_add_int64(last, 1, &reach) ||
-        !dt_mul_int64(reach, dt_dtype_block_bytes(tensor->dtype), &reach))
+    int64_t block = dt_dtype_block_elements(tensor->dtype);
+    if (!last_element(box, &last) || !dt_add_int64(last, block, &reach) ||
+        !dt_mul_int64(reach / block, dt_dtype_block_bytes(tensor->dtype), &reach))
         return dt_fail(err, DT_FORMAT, "tensor \"%s\" of shape %s has impossible strides", tensor->name,
                        dt_shape_print(&box->shape).text);
     if (!box->map || !dt_range_inside(box->file_offset, (uint64_t)reach, box->map->size))

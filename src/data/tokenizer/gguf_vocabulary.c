@@ -294,7 +294,7 @@ static dt_status read_bert(const reading *r)
 static dt_status read_vocabulary(dt_tokenizer *t, const dt_gguf_vocabulary *v, dt_error *err)
 {
     reading r = {t, v, err};
-    if (v->model == NULL)
+    if (v->model == NULL || strcmp(v->model, "none") == 0)
         return dt_fail(err, DT_NOT_FOUND, "the file holds no tokenizer (no tokenizer.ggml.model)");
     if (v->token_count == 0 || v->token_count > DT_VOCAB_LIMIT)
         return dt_fail(err, DT_FORMAT, "tokenizer.ggml.tokens has %zu entries", v->token_count);
