@@ -138,6 +138,8 @@ dt_status dt_requests_resolve(dt_request **out, dt_arena *arena, const dt_model 
     *out = request;
     int64_t named =
         rules->options->decoder_start >= 0 ? rules->options->decoder_start : c->decoder_start_token_id;
+    if (named < 0)
+        named = c->bos_token_id; /* as transformers starts a decoder that says nothing */
     *start = (int32_t)(named > INT32_MAX ? -1 : named);
     for (size_t i = 0; i < count; i++) {
         dt_request *r = &request[i];
