@@ -130,7 +130,6 @@ static dt_status choose_types(const dt_checkpoint *from, const dt_export_options
     for (int i = 0; i < count; i++) {
         const dt_external *e = dt_mapping_external_at(plan->mapping, i);
         dt_shape shape = dt_external_file_shape(e);
-        dt_block_type_of(stored[i]);
         bool as_stored = !o->cast && dt_block_type_of(stored[i]);
         type[i] = as_stored && !stays_f32(e->name, &shape)
                       ? fallback(stored[i], shape.dim[shape.rank - 1])
@@ -231,6 +230,7 @@ static dt_status put_metadata(dt_gguf_keys *k, const dt_checkpoint *from, const 
         dt_gguf_key_u32(k, "general.quantization_version", 2);
     DT_PASS(put_config(k, family, c, err));
     put_tokens(k, c);
+    dt_say(from->log, DT_LOG_WARNING, "the tokenizer is not put into GGUF files yet: runtimes take ids only");
     DT_PASS(dt_gguf_put_tokenizer(k, from->path, c->vocab_size, err));
     return k->text.failed ? dt_fail_memory(err, k->text.bytes, "metadata") : DT_OK;
 }
