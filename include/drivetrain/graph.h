@@ -186,6 +186,7 @@ typedef struct dt_attention_spec {
     /* T5's bucketed bias: bias_table [buckets, A] is added to the scores; computed per key, never materialised. */
     int64_t bias_max_distance;
     bool bias_bidirectional;
+    bool alibi; /**< scores grow with the key's position, by Falcon's slopes; not beside a bias table */
 } dt_attention_spec;
 
 /**

@@ -100,6 +100,8 @@ static dt_status check_extras(const dt_op *op, dt_error *err)
 {
     const dt_attention_spec *s = &op->attr.attention.spec;
     const dt_tensor *table = op->input[DT_ATTENTION_BIAS_TABLE], *sink = op->input[DT_ATTENTION_SINK];
+    if (table && s->alibi)
+        return dt_fail(err, DT_INVALID, "%s: alibi and a bias table exclude each other", name_of(op));
     if (table) {
         DT_PASS(dt_need_matrix(op, "bias_table", table, err));
         if (table->dim[0].axis || table->dim[0].n < (s->bias_bidirectional ? 4 : 2) ||

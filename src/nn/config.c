@@ -264,9 +264,6 @@ static dt_status check_positions(const dt_model_config *c, dt_error *err)
         return check_range("relative_attention_max_distance", c->relative_attention_max_distance,
                            buckets / 2 + 1, MAX_POSITIONS, err);
     }
-    if (c->position_embedding_type == DT_POSITION_ALIBI)
-        return dt_fail(err, DT_UNSUPPORTED,
-                       "configuration: \"position_embedding_type\" alibi is not computed yet");
     if (c->position_embedding_type != DT_POSITION_ROPE)
         return DT_OK;
     int64_t rotary = (int64_t)((double)c->kv_channels * c->rotary_percent);

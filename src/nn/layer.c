@@ -148,6 +148,7 @@ dt_tensor *dt_layer_self_core(dt_layer *l, dt_tensor *q, dt_tensor *k, dt_tensor
     const dt_stack *s = l->stack;
     dt_attention_spec spec = attention_spec(s->config, s->config->num_query_groups);
     spec.causal = s->causal;
+    spec.alibi = s->config->position_embedding_type == DT_POSITION_ALIBI;
     spec.window_left = dt_config_layer_window(s->config, l->number);
     spec.bias_max_distance = s->config->relative_attention_max_distance;
     spec.bias_bidirectional = !s->causal;

@@ -348,7 +348,7 @@ static INLINE vf finish_scores(const attend *a, vf s, int64_t head, int64_t posi
         s = v_mul(cap, v_tanh(v_div(s, cap)));
     }
     if (a->bias.row != NULL)
-        s = v_add(s, bias_at(&a->bias, head, key - position));
+        s = v_add(s, bias_at(&a->bias, head, key, position));
     if (seen.first <= key && key + 16 <= seen.last)
         return s;
     return v_select(v_between(seen.first - key, seen.last - key), s, v_set(-INFINITY));

@@ -1,11 +1,12 @@
 /*
  * heads.c (reference) - keys in rows or in paged blocks, the span a query sees, and its probabilities.
  *
- * score = cap(q . k * scale) + bias[bucket(key - query)], all f64, keys in ascending position; the softmax runs over
+ * score = cap(q . k * scale) + bias[bucket(key - query)] or ALiBi, all f64, keys in ascending position; the softmax runs over
  * the visible keys and, where there is one, the sink. A query that sees nothing has no probabilities, and attends
  * to zeros.
  */
 #include "backend/reference/heads.h"
+#include "backend/alibi.h"
 #include "backend/bucket.h"
 #include "backend/reference/kernels.h"
 #include "tensor/convert.h"
@@ -119,10 +120,12 @@ static double capped(double score, double cap, double *slope)
     return cap * t;
 }
 
-static double bias_of(const dt_kernel_call *call, int64_t relative, int64_t head)
+static double bias_of(const dt_kernel_call *call, int64_t position, int64_t relative, int64_t head)
 {
     const dt_attention_spec *spec = &call->op->attr.attention.spec;
     const dt_data *table = &call->input[DT_ATTENTION_BIAS_TABLE];
+    if (spec->alibi)
+        return dt_alibi_bias(dt_alibi_slope(head, spec->heads), position + relative, spec->head_dim);
     if (table->data == NULL)
         return 0;
     int64_t bucket =
@@ -158,7 +161,8 @@ double dt_reference_probabilities(const dt_kernel_call *call, const dt_reference
         dt_reference_key(call, s, false, j, group, key);
         for (int64_t i = 0; i < spec->head_dim; i++)
             dot += q[i] * key[i];
-        weights[j] = capped(dot * spec->scale, spec->soft_cap, &rise) + bias_of(call, j - position, head);
+        weights[j] =
+            capped(dot * spec->scale, spec->soft_cap, &rise) + bias_of(call, position, j - position, head);
         if (slope != NULL)
             slope[j] = rise;
     }

@@ -63,7 +63,10 @@ static dt_status read(dt_model_config *c, const json_t *json, const dt_hf_eviden
 {
     (void)evidence;
     shape s = {.parallel = true, .multi_query = true};
-    DT_PASS(dt_hf_refuse_true(json, "alibi", err));
+    bool alibi = false;
+    DT_PASS(dt_json_bool(json, "alibi", &alibi, err));
+    if (alibi)
+        c->position_embedding_type = DT_POSITION_ALIBI;
     DT_PASS(read_shape(json, &s, err));
     c->parallel_residual = s.parallel;
     c->parallel_shared_norm = s.parallel && s.norms == 1;
@@ -88,7 +91,8 @@ static dt_status write(const dt_model_config *c, json_t *json, dt_error *err)
     failed |= json_object_set_new(json, "multi_query", json_boolean(!grouped && !alone));
     failed |= json_object_set_new(json, "parallel_attn", json_boolean(c->parallel_residual));
     failed |= json_object_set_new(json, "num_kv_heads", json_integer(c->num_query_groups));
-    failed |= json_object_set_new(json, "alibi", json_false());
+    failed |=
+        json_object_set_new(json, "alibi", json_boolean(c->position_embedding_type == DT_POSITION_ALIBI));
     if (grouped)
         failed |= json_object_set_new(json, "num_ln_in_parallel_attn", json_integer(two_norms ? 2 : 1));
     return failed ? dt_fail_memory(err, 256, "config.json") : dt_hf_write_rope(c, json, err);
