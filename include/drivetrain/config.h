@@ -55,7 +55,7 @@ typedef enum dt_softmax_type {
     DT_SOFTMAX_LEARNABLE
 } dt_softmax_type;
 
-enum { DT_MAX_STOP_IDS = 16, DT_MAX_LAYERS = 1 << 12 };
+enum { DT_MAX_ROPE_FACTORS = 512, DT_MAX_STOP_IDS = 16, DT_MAX_LAYERS = 1 << 12 };
 
 typedef struct dt_model_config {
     char model_type[32]; /**< Megatron's: "gpt", "t5" */
@@ -72,6 +72,8 @@ typedef struct dt_model_config {
 #undef ENUM
     int eos_count;
     int32_t eos_token_ids[DT_MAX_STOP_IDS];
+    int rope_factors; /**< longrope: of each list below, half of the dimensions that rotate; else 0 */
+    double rope_short_factor[DT_MAX_ROPE_FACTORS], rope_long_factor[DT_MAX_ROPE_FACTORS];
     int64_t window_left; /**< Megatron's window_size[0]: keys seen before a query's own; -1: all */
     int64_t
         window_attn_skip_freq; /**< one layer in so many has no window (the last of each), 0: none; or … */
@@ -115,6 +117,11 @@ bool dt_config_layer_is_moe(const dt_model_config *config, int64_t layer);
 
 /** How many keys before its own a query of this layer (from 0) sees; -1: all. */
 int64_t dt_config_layer_window(const dt_model_config *config, int64_t layer);
+
+/** Do rotary frequencies depend on how long a sequence is (dynamic, longrope)? */
+bool dt_config_rope_grows(const dt_model_config *config);
+/** Do they differ between sequences of these lengths? */
+bool dt_config_rope_differs(const dt_model_config *config, int64_t length, int64_t other);
 
 /** Say which layers have the window, one after another from layer 0. `count` is at most DT_MAX_LAYERS. */
 void dt_config_list_windows(dt_model_config *config, const bool *windowed, int count);

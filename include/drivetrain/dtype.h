@@ -33,21 +33,21 @@ extern "C" {
     X(I64, "i64", 1, 8, "I64")                                                                               \
     X(U64, "u64", 1, 8, "U64")                                                                               \
     X(BOOL, "bool", 1, 1, "BOOL")                                                                            \
-    X(Q8_0, "q8_0", 32, 34, NULL)                                                                           \
-    X(Q4_0, "q4_0", 32, 18, NULL)                                                                           \
-    X(Q4_1, "q4_1", 32, 20, NULL)                                                                           \
-    X(Q5_0, "q5_0", 32, 22, NULL)                                                                           \
-    X(Q5_1, "q5_1", 32, 24, NULL)                                                                           \
-    X(Q2_K, "q2_K", 256, 84, NULL)                                                                          \
-    X(Q3_K, "q3_K", 256, 110, NULL)                                                                         \
-    X(Q4_K, "q4_K", 256, 144, NULL)                                                                         \
-    X(Q5_K, "q5_K", 256, 176, NULL)                                                                         \
-    X(Q6_K, "q6_K", 256, 210, NULL)                                                                         \
-    X(IQ4_NL, "iq4_nl", 32, 18, NULL)                                                                       \
-    X(IQ4_XS, "iq4_xs", 256, 136, NULL)                                                                     \
-    X(TQ1_0, "tq1_0", 256, 54, NULL)                                                                        \
-    X(TQ2_0, "tq2_0", 256, 66, NULL)                                                                        \
-    X(MXFP4, "mxfp4", 32, 17, NULL)                                                                         \
+    X(Q8_0, "q8_0", 32, 34, NULL)                                                                            \
+    X(Q4_0, "q4_0", 32, 18, NULL)                                                                            \
+    X(Q4_1, "q4_1", 32, 20, NULL)                                                                            \
+    X(Q5_0, "q5_0", 32, 22, NULL)                                                                            \
+    X(Q5_1, "q5_1", 32, 24, NULL)                                                                            \
+    X(Q2_K, "q2_K", 256, 84, NULL)                                                                           \
+    X(Q3_K, "q3_K", 256, 110, NULL)                                                                          \
+    X(Q4_K, "q4_K", 256, 144, NULL)                                                                          \
+    X(Q5_K, "q5_K", 256, 176, NULL)                                                                          \
+    X(Q6_K, "q6_K", 256, 210, NULL)                                                                          \
+    X(IQ4_NL, "iq4_nl", 32, 18, NULL)                                                                        \
+    X(IQ4_XS, "iq4_xs", 256, 136, NULL)                                                                      \
+    X(TQ1_0, "tq1_0", 256, 54, NULL)                                                                         \
+    X(TQ2_0, "tq2_0", 256, 66, NULL)                                                                         \
+    X(MXFP4, "mxfp4", 32, 17, NULL)                                                                          \
     X(NVFP4, "nvfp4", 64, 36, NULL)
 
 typedef enum dt_dtype {

@@ -164,6 +164,26 @@ void dt_split_groups(dt_graph *g, dt_tensor *x, int64_t groups, int parts, const
 dt_tensor *dt_rope(dt_graph *g, dt_tensor *x, dt_tensor *positions, dt_tensor *inv_freq, int64_t heads,
                    bool interleaved, double magnitude);
 
+/** How the frequencies of a sequence follow from its length. */
+typedef enum dt_rope_growth {
+    DT_ROPE_CONSTANT,
+    DT_ROPE_GROWING_BASE, /**< dynamic NTK: beyond the trained length the base grows */
+    DT_ROPE_TWO_TABLES    /**< longrope: inv_freq [2n] is one table up to the trained length, then another */
+} dt_rope_growth;
+
+typedef struct dt_rope_spec {
+    int64_t heads;
+    bool interleaved;
+    double magnitude;
+    dt_rope_growth growth;
+    int64_t trained;     /* positions */
+    double base, factor; /* of DT_ROPE_GROWING_BASE */
+} dt_rope_spec;
+
+/** The same; `lengths` [T] i32 is the length of each row's sequence (NULL: nothing depends on it). */
+dt_tensor *dt_rope_by_length(dt_graph *g, dt_tensor *x, dt_tensor *positions, dt_tensor *inv_freq,
+                             dt_tensor *lengths, const dt_rope_spec *spec);
+
 /**
  * Where the rows of a step belong. Sequence b owns rows [cu_seqlens[b], cu_seqlens[b+1]). With a cache, past[b] of
  * its keys are already stored, and position p of sequence b lives in block block_table[b][p / block], slot p % block.

@@ -12,7 +12,7 @@ dt_room(formats USES base tensor graph nn models
     mapping.c names.c bind.c check.c checkpoint.c export.c export_queue.c
     hf/families.c hf/shared.c hf/gpt2.c hf/llama.c hf/mixtral.c hf/t5.c hf/qwen2.c hf/qwen3.c hf/olmo2.c hf/nemotron.c
     hf/gpt_neox.c hf/gpt_bigcode.c hf/starcoder2.c hf/gemma.c hf/gemma2.c hf/falcon.c hf/bart.c hf/open.c hf/write.c
-    hf/windows.c hf/experts.c hf/qwen2_moe.c hf/qwen3_moe.c hf/mistral.c hf/phi3.c
+    hf/rope.c hf/windows.c hf/experts.c hf/qwen2_moe.c hf/qwen3_moe.c hf/mistral.c hf/phi3.c
     hf/bert_shared.c hf/bert.c hf/roberta.c
     hf/gpt_oss.c
     gguf/families.c gguf/decoders.c gguf/t5.c gguf/open.c gguf/write.c gguf/tokenizer.c

@@ -311,10 +311,18 @@ void dt_split_groups(dt_graph *g, dt_tensor *x, int64_t groups, int parts, const
 dt_tensor *dt_rope(dt_graph *g, dt_tensor *x, dt_tensor *positions, dt_tensor *inv_freq, int64_t heads,
                    bool interleaved, double magnitude)
 {
-    dt_attributes attr = {.rope = {heads, interleaved, false, magnitude}};
-    if (!isfinite(magnitude))
-        dt_graph_fail(g, DT_INVALID, "rope: magnitude %g is not finite", magnitude);
-    return result_of(g, DT_OP_rope, &attr, INPUTS(x, positions, inv_freq));
+    return dt_rope_by_length(
+        g, x, positions, inv_freq, NULL,
+        &(dt_rope_spec){.heads = heads, .interleaved = interleaved, .magnitude = magnitude});
+}
+
+dt_tensor *dt_rope_by_length(dt_graph *g, dt_tensor *x, dt_tensor *positions, dt_tensor *inv_freq,
+                             dt_tensor *lengths, const dt_rope_spec *spec)
+{
+    dt_attributes attr = {.rope = {*spec, false}};
+    if (!isfinite(spec->magnitude))
+        dt_graph_fail(g, DT_INVALID, "rope: magnitude %g is not finite", spec->magnitude);
+    return result_of(g, DT_OP_rope, &attr, INPUTS(x, positions, inv_freq, lengths));
 }
 
 /* Are queries and keys the same rows? Then query i sits at past + i, else at i. */

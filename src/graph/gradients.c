@@ -126,7 +126,8 @@ void dt_gradient_rope(dt_graph *g, const dt_op *op, dt_tensor *const *dy, const 
     dt_attributes attr = op->attr;
     attr.rope.inverse = !attr.rope.inverse;
     if (want[0])
-        dx[0] = append_one(g, op->input[0], DT_OP_rope, &attr, INPUTS(dy[0], op->input[1], op->input[2]));
+        dx[0] = append_one(g, op->input[0], DT_OP_rope, &attr,
+                           INPUTS(dy[0], op->input[1], op->input[2], op->input[3]));
     if (want[2])
         dt_graph_fail(g, DT_UNSUPPORTED, "rope has no gradient for its frequencies %s",
                       dt_tensor_print(op->input[2]).text);

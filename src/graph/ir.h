@@ -108,10 +108,8 @@ typedef union dt_attributes {
         bool flat;     /* spread_choices: one choice, and a result [T, H] */
     } experts;
     struct {
-        int64_t heads;
-        bool interleaved;
+        dt_rope_spec spec;
         bool inverse; /* rotate back: the gradient */
-        double magnitude;
     } rope;
     struct {
         int64_t groups;

@@ -280,7 +280,9 @@ dt_status dt_shape_join_groups(const dt_op *op, dt_signature *out, dt_error *err
 dt_status dt_shape_rope(const dt_op *op, dt_signature *out, dt_error *err)
 {
     const dt_tensor *x = op->input[0], *positions = op->input[1], *inv_freq = op->input[2];
-    int64_t heads = op->attr.rope.heads;
+    const dt_tensor *lengths = op->input[3];
+    const dt_rope_spec *spec = &op->attr.rope.spec;
+    int64_t heads = spec->heads, tables = spec->growth == DT_ROPE_TWO_TABLES ? 2 : 1;
     DT_PASS(dt_need_matrix(op, "x", x, err));
     DT_PASS(dt_need_indices(op, "positions", positions, err));
     DT_PASS(need_f32(op, "inv_freq", inv_freq, err));
@@ -290,10 +292,20 @@ dt_status dt_shape_rope(const dt_op *op, dt_signature *out, dt_error *err)
         return dt_bad_shape(op, "positions", positions, err, "have one entry for each row of x %s",
                             dt_tensor_print(x).text);
     int64_t head_dim = x->dim[1].n / heads;
-    if (inv_freq->rank != 1 || inv_freq->dim[0].axis || inv_freq->dim[0].n > head_dim / 2)
+    if (inv_freq->rank != 1 || inv_freq->dim[0].axis || inv_freq->dim[0].n % tables ||
+        inv_freq->dim[0].n / tables > head_dim / 2)
         return dt_bad_shape(op, "inv_freq", inv_freq, err,
                             "have at most %lld entries, half of the head size %lld",
                             (long long)(head_dim / 2), (long long)head_dim);
+    if (!lengths && spec->growth != DT_ROPE_CONSTANT)
+        return dt_fail(err, DT_INVALID,
+                       "rope: frequencies that grow with a sequence need lengths, which is NULL");
+    if (lengths) {
+        DT_PASS(dt_need_indices(op, "lengths", lengths, err));
+        if (!dt_dim_equal(lengths->dim[0], x->dim[0]))
+            return dt_bad_shape(op, "lengths", lengths, err, "have one entry for each row of x %s",
+                                dt_tensor_print(x).text);
+    }
     dt_signature_add_like(out, x);
     return DT_OK;
 }

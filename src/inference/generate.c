@@ -26,6 +26,7 @@ typedef struct job {
     int64_t *slot;   /* [beams] */
     int32_t *tokens; /* [limit]: the decoder's, prompt included. Beams have their own in `search` */
     int64_t count;   /* of them */
+    int64_t reading; /* of them are to be stored before the next is chosen */
     dt_beam_search search;
     dt_token_logprob *logprobs, *prompt_logprobs;
     /* of this step */
@@ -93,6 +94,8 @@ static dt_session_capacity capacity_for(engine *e)
     e->chunk = least(prompt, o->chunk > 0 ? o->chunk : DEFAULT_CHUNK);
     c.sequences = e->jobs * o->beams;
     c.tokens = e->chunk + c.sequences;
+    if (beams(e) && dt_config_rope_grows(e->model->config))
+        c.tokens = e->chunk + c.sequences * c.length; /* beams are read again whole */
     c.output_rows = c.sequences;
     if (o->prompt_logprobs) /* logits of many rows are large: as many as fit into a bounded buffer */
         e->scored = least(e->chunk, most(1, PROMPT_LOGIT_BYTES / (4 * e->model->config->padded_vocab_size)));
@@ -148,7 +151,7 @@ static dt_status start_job(engine *e, job *j, dt_error *err)
     j->request = &e->request[j->row];
     j->phase = READING;
     j->unread = j->request->source.count > 0;
-    j->count = j->request->start;
+    j->count = j->reading = j->request->start;
     j->logprobs = j->prompt_logprobs = NULL;
     memcpy(j->tokens, j->request->tokens, (size_t)j->count * sizeof *j->tokens);
     int64_t best = o->logprobs > 0 ? o->logprobs : 0;
@@ -237,6 +240,24 @@ static dt_status admit(engine *e, dt_error *err)
 
 /* ---- a step ---- */
 
+/*
+ * Where rotary frequencies follow from a sequence's length, every stored key and all that was computed from it belongs
+ * to the length it was read at. When the frequencies change, the whole sequence is read again: so each token is what
+ * transformers gives for the text so far. longrope: once, where it passes the trained length (transformers drops its
+ * cache there too); dynamic: at every token beyond it, where transformers, keeping its cache, mixes frequencies.
+ */
+static bool outgrown(const engine *e, const job *j)
+{
+    return dt_config_rope_differs(e->model->config, j->count - 1, j->count);
+}
+
+static void read_again(engine *e, job *j)
+{
+    dt_session_release(e->session, j->slot[0]);
+    j->phase = READING;
+    j->reading = j->count;
+}
+
 /* A token of each beam. */
 static dt_status pack_writing(engine *e, job *j, dt_error *err)
 {
@@ -245,6 +266,10 @@ static dt_status pack_writing(engine *e, job *j, dt_error *err)
     for (int64_t b = 0; b < j->outputs; b++) {
         const int32_t *tokens = beams(e) ? j->search.tokens[b] : j->tokens;
         dt_span span = {.tokens = tokens + j->count - 1, .count = 1};
+        if (beams(e) && outgrown(e, j)) {
+            dt_session_release(e->session, j->slot[b]);
+            span = (dt_span){.tokens = tokens, .count = j->count};
+        }
         int64_t output;
         DT_PASS(dt_session_add(e->session, j->slot[b], &span, DT_WANT_LAST, &output, err));
         j->output = b == 0 ? output : j->output;
@@ -252,13 +277,19 @@ static dt_status pack_writing(engine *e, job *j, dt_error *err)
     return DT_OK;
 }
 
+/* A prompt is scored when it is first read. */
+static bool scores_prompt(const job *j)
+{
+    return j->prompt_logprobs && j->reading == j->request->start;
+}
+
 /* The next chunk of a prompt, out of what the step has left. */
 static dt_status pack_reading(engine *e, job *j, int64_t *chunk, int64_t *scored, dt_error *err)
 {
-    int64_t stored = dt_session_length(e->session, j->slot[0]), left = j->request->start - stored;
+    int64_t stored = dt_session_length(e->session, j->slot[0]), left = j->reading - stored;
     int64_t rows = least(left, *chunk);
     dt_want want = rows == left && j->request->limit > j->request->start ? DT_WANT_LAST : DT_WANT_NONE;
-    if (j->prompt_logprobs) {
+    if (scores_prompt(j)) {
         want = DT_WANT_ALL;
         rows = least(rows, *scored);
         *scored -= rows;
@@ -268,7 +299,7 @@ static dt_status pack_reading(engine *e, job *j, int64_t *chunk, int64_t *scored
     if (rows == 0)
         return DT_OK;
     *chunk -= rows;
-    dt_span span = {.tokens = j->tokens + stored, .count = rows};
+    dt_span span = {.tokens = j->tokens + stored, .count = rows, .length = j->reading};
     j->outputs = want == DT_WANT_ALL ? rows : want == DT_WANT_LAST;
     if (want == DT_WANT_LAST)
         j->first = stored + rows - 1;
@@ -327,7 +358,7 @@ static void plan_harvest(engine *e, job *j)
     j->task[0] = NULL;
     if (j->phase == FREE || j->outputs == 0)
         return;
-    for (int64_t i = 0; j->phase == READING && j->prompt_logprobs && i < j->outputs; i++) {
+    for (int64_t i = 0; j->phase == READING && scores_prompt(j) && i < j->outputs; i++) {
         int64_t scored = j->first + i + 1;
         if (scored == j->request->start)
             break;
@@ -337,7 +368,7 @@ static void plan_harvest(engine *e, job *j)
                          .logprob = &j->prompt_logprobs[scored - 1]};
         dt_harvest_add(e->harvest, &score);
     }
-    bool complete = j->phase == WRITING || j->first + j->outputs == j->request->start;
+    bool complete = j->phase == WRITING || j->first + j->outputs == j->reading;
     if (complete && j->request->limit > j->request->start)
         plan_next(e, j);
 }
@@ -353,6 +384,8 @@ static dt_status take_token(engine *e, job *j, dt_error *err)
     j->tokens[j->count++] = token;
     if (o->on_token && !o->on_token(o->user, j->row, token))
         return finish(e, j, DT_FINISH_STOP, -1, err);
+    if (outgrown(e, j))
+        read_again(e, j);
     return j->count == j->request->limit ? finish(e, j, DT_FINISH_LENGTH, -1, err) : DT_OK;
 }
 
@@ -374,7 +407,7 @@ static dt_status take_beams(engine *e, job *j, dt_error *err)
 /* A job after its step: its prompt may be read, its next token known, its answer complete. */
 static dt_status take(engine *e, job *j, dt_error *err)
 {
-    if (j->phase == READING && dt_session_length(e->session, j->slot[0]) == j->request->start) {
+    if (j->phase == READING && dt_session_length(e->session, j->slot[0]) == j->reading) {
         j->phase = WRITING;
         if (j->request->limit == j->request->start)
             return finish(e, j, DT_FINISH_LENGTH, -1, err);

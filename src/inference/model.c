@@ -227,6 +227,8 @@ int64_t dt_model_positions(const dt_model *model)
     const dt_model_config *c = model->config;
     bool limited =
         c->position_embedding_type == DT_POSITION_LEARNED || c->position_embedding_type == DT_POSITION_ROPE;
+    if (limited && dt_config_rope_grows(c) && c->rope_scaling_type == DT_ROPE_DYNAMIC)
+        limited = false; /* its frequencies follow any length */
     int64_t skipped = c->positions_skip_padding ? c->pad_token_id + 1 : 0;
     return limited && c->max_sequence_length > 0 ? c->max_sequence_length - skipped : INT64_MAX;
 }

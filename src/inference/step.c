@@ -31,7 +31,7 @@ struct dt_session {
     /* this step */
     int64_t rows, sequences, outputs;
     int64_t *member; /* slot of each sequence in the step */
-    int32_t *tokens, *positions, *cu_seqlens, *past, *block_table, *output_rows;
+    int32_t *tokens, *positions, *rope_lengths, *cu_seqlens, *past, *block_table, *output_rows;
     int32_t *memory_lengths, *memory_block_table;
     int32_t *source_tokens, *source_positions, *source_cu_seqlens, *memory_past, *source_block_table;
     const float *logits;
@@ -67,8 +67,8 @@ static bool new_step_arrays(dt_session *s)
     s->attached = DT_NEW_ARRAY(a, int64_t, c->sequences);
     return s->member && s->attached && new_tables(a, &s->slot, c->sequences, s->slot_blocks) &&
            new_tables(a, &s->spare, c->sequences, s->slot_blocks) && new_ints(a, &s->tokens, c->tokens) &&
-           new_ints(a, &s->positions, c->tokens) && new_ints(a, &s->cu_seqlens, c->sequences + 1) &&
-           new_ints(a, &s->past, c->sequences) &&
+           new_ints(a, &s->positions, c->tokens) && new_ints(a, &s->rope_lengths, c->tokens) &&
+           new_ints(a, &s->cu_seqlens, c->sequences + 1) && new_ints(a, &s->past, c->sequences) &&
            new_ints(a, &s->block_table, c->sequences * s->slot_blocks) &&
            new_ints(a, &s->output_rows, c->output_rows);
 }
@@ -153,6 +153,7 @@ static dt_status make_step(dt_session *s, dt_error *err)
 {
     const binding input[] = {{"tokens", s->tokens},
                              {"positions", s->positions},
+                             {"rope_lengths", s->rope_lengths},
                              {"cu_seqlens", s->cu_seqlens},
                              {"past", s->past},
                              {"block_table", s->block_table},
@@ -313,6 +314,8 @@ dt_status dt_session_add(dt_session *s, int64_t slot, const dt_span *span, dt_wa
     *output = s->outputs;
     want_rows(s, span->count, want);
     put_span(s->tokens + s->rows, s->positions + s->rows, span, t->length);
+    for (int64_t i = 0; i < span->count; i++)
+        s->rope_lengths[s->rows + i] = (int32_t)(span->length ? span->length : t->length + span->count);
     memcpy(s->block_table + s->sequences * s->slot_blocks, t->block, (size_t)t->count * sizeof *t->block);
     s->past[s->sequences] = (int32_t)t->length;
     if (s->cross)

@@ -21,10 +21,14 @@ typedef struct dt_session_capacity {
         source_tokens; /* encoded prompts, the longest of them, rows encoded at once */
 } dt_session_capacity;
 
-/* Tokens of one sequence. positions NULL: they follow what is stored. */
+/*
+ * Tokens of one sequence. positions NULL: they follow what is stored. `length` is the sequence's length once all that
+ * is read together is stored (a prompt, of which this is a chunk), for models whose rotary frequencies follow from it;
+ * 0: this span is all.
+ */
 typedef struct dt_span {
     const int32_t *tokens, *positions;
-    int64_t count;
+    int64_t count, length;
 } dt_span;
 
 typedef enum dt_want { DT_WANT_NONE, DT_WANT_LAST, DT_WANT_ALL } dt_want;

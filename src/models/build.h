@@ -3,6 +3,9 @@
  *
  * One builder per model makes them all; what differs is what is bound around the same layers:
  *
+ * A model whose rotary frequencies follow from a sequence's length (dynamic, longrope) also has rope_lengths beside
+ * positions: for each row the length that its sequence has when the call or prompt that it belongs to is read.
+ *
  *   FULL    every row in one run, no cache: traces, losses, gradients. Inputs: tokens, positions, cu_seqlens
  *           (T5: encoder_… and decoder_…), and with `loss`: labels, loss_mask. BERT: token_types, first_rows,
  *           and with `sentence_order` sentence_order and sentence_order_mask.

@@ -31,6 +31,8 @@ dt_stack dt_model_stack(dt_graph *g, const dt_model_config *config, const dt_bui
                       .rope_magnitude = 1};
     if (config->position_embedding_type == DT_POSITION_ROPE)
         stack.inv_freq = dt_rope_frequencies(g, config, &stack.rope_magnitude);
+    if (stack.inv_freq && config->window_rotary_base != 0)
+        stack.window_inv_freq = dt_rope_window_frequencies(g, config);
     if (config->softmax_type == DT_SOFTMAX_OFF_BY_ONE)
         stack.zero_logits = zero_logits(g, config);
     return stack;
@@ -69,6 +71,8 @@ dt_tensor *dt_model_rows(dt_stack *stack, const dt_build_options *options, const
     dt_dim rows = {dt_graph_axis(g, axis, capacity), 0};
     dt_tensor *tokens = prefixed_input(g, prefix, "tokens", rows);
     stack->positions = prefixed_input(g, prefix, "positions", rows);
+    if (dt_config_rope_grows(stack->config))
+        stack->lengths = prefixed_input(g, prefix, "rope_lengths", rows);
     stack->rows.cu_seqlens = prefixed_input(g, prefix, "cu_seqlens", sequences(g, options, 1));
     if (options->mode == DT_BUILD_STEP) {
         stack->rows.past = dt_model_sequence_input(g, options, "past");

@@ -112,6 +112,21 @@ int64_t dt_config_layer_window(const dt_model_config *c, int64_t layer)
     return windowed ? c->window_left : -1;
 }
 
+bool dt_config_rope_grows(const dt_model_config *c)
+{
+    return c->position_embedding_type == DT_POSITION_ROPE &&
+           (c->rope_scaling_type == DT_ROPE_DYNAMIC || c->rope_scaling_type == DT_ROPE_LONGROPE);
+}
+
+bool dt_config_rope_differs(const dt_model_config *c, int64_t length, int64_t other)
+{
+    if (!dt_config_rope_grows(c) || length == other)
+        return false;
+    if (c->rope_scaling_type == DT_ROPE_DYNAMIC)
+        return length > c->max_sequence_length || other > c->max_sequence_length;
+    return (length > c->rope_original_max_position) != (other > c->rope_original_max_position);
+}
+
 void dt_config_list_windows(dt_model_config *c, const bool *windowed, int count)
 {
     c->window_listed = count;
@@ -250,6 +265,45 @@ static dt_status check_sinusoids(const dt_model_config *c, dt_error *err)
                        err);
 }
 
+static bool positive(double x)
+{
+    return x > 0 && isfinite(x);
+}
+
+static dt_status check_rope_scaling(const dt_model_config *c, int64_t rotary, dt_error *err)
+{
+    bool yarn = c->rope_scaling_type == DT_ROPE_YARN, longrope = c->rope_scaling_type == DT_ROPE_LONGROPE;
+    if (c->rope_attention_factor != 0 && !positive(c->rope_attention_factor))
+        return dt_fail(err, DT_UNSUPPORTED,
+                       "configuration: rope's \"attention_factor\" is %g, expected more than 0",
+                       c->rope_attention_factor);
+    if (c->window_rotary_base != 0 && !positive(c->window_rotary_base))
+        return dt_fail(err, DT_UNSUPPORTED,
+                       "configuration: \"x_window_rotary_base\" is %g, expected more than 0",
+                       c->window_rotary_base);
+    if (c->rope_scaling_type == DT_ROPE_DYNAMIC || yarn || longrope)
+        DT_PASS(check_range("max_sequence_length", c->max_sequence_length, 1, MAX_POSITIONS, err));
+    if (yarn || longrope)
+        DT_PASS(check_range("original_max_position_embeddings", c->rope_original_max_position, 2,
+                            MAX_POSITIONS, err));
+    if (yarn && !(positive(c->rope_beta_fast) && positive(c->rope_beta_slow) && c->rotary_base != 1))
+        return dt_fail(err, DT_UNSUPPORTED,
+                       "configuration: yarn's \"beta_fast\" is %g and \"beta_slow\" %g, expected more than 0",
+                       c->rope_beta_fast, c->rope_beta_slow);
+    if (c->rope_scaling_type == DT_ROPE_DYNAMIC && rotary < 4)
+        return dt_fail(err, DT_UNSUPPORTED,
+                       "configuration: dynamic rope scaling needs 4 dimensions that rotate, not %lld",
+                       (long long)rotary);
+    if (longrope && c->rope_factors != rotary / 2)
+        return dt_fail(err, DT_UNSUPPORTED,
+                       "configuration: longrope has %d factors, expected %lld, half of what rotates",
+                       c->rope_factors, (long long)(rotary / 2));
+    for (int i = 0; longrope && i < c->rope_factors; i++)
+        if (!positive(c->rope_short_factor[i]) || !positive(c->rope_long_factor[i]))
+            return dt_fail(err, DT_UNSUPPORTED, "configuration: longrope's factor %d is not more than 0", i);
+    return DT_OK;
+}
+
 static dt_status check_positions(const dt_model_config *c, dt_error *err)
 {
     DT_PASS(check_range("x_position_offset", c->position_offset, 0, MAX_POSITIONS, err));
@@ -277,15 +331,11 @@ static dt_status check_positions(const dt_model_config *c, dt_error *err)
     if (!(c->rotary_base > 0) || !isfinite(c->rotary_base))
         return dt_fail(err, DT_UNSUPPORTED, "configuration: \"rotary_base\" is %g, expected more than 0",
                        c->rotary_base);
-    if (c->rope_scaling_type > DT_ROPE_LLAMA3)
-        return dt_fail(
-            err, DT_UNSUPPORTED,
-            "configuration: rope scaling \"%s\" is not computed yet (default, linear and llama3 are)",
-            dt_rope_scaling_name(c->rope_scaling_type));
-    if (c->rope_scaling_type != DT_ROPE_PLAIN && !(c->rope_scaling_factor >= 1))
+    if (c->rope_scaling_type != DT_ROPE_PLAIN && c->rope_scaling_type != DT_ROPE_LONGROPE &&
+        !(c->rope_scaling_factor >= 1 && isfinite(c->rope_scaling_factor)))
         return dt_fail(err, DT_UNSUPPORTED, "configuration: rope scaling factor is %g, expected at least 1",
                        c->rope_scaling_factor);
-    return DT_OK;
+    return check_rope_scaling(c, rotary, err);
 }
 
 static dt_status check_attention(const dt_model_config *c, dt_error *err)
@@ -411,6 +461,19 @@ static void clear_positions(dt_model_config *c, const dt_model_config *plain)
     }
     if (!rope || c->rope_scaling_type == DT_ROPE_PLAIN)
         c->rope_scaling_factor = plain->rope_scaling_factor;
+    bool yarn = rope && c->rope_scaling_type == DT_ROPE_YARN,
+         longrope = rope && c->rope_scaling_type == DT_ROPE_LONGROPE;
+    if (!yarn && !longrope)
+        c->rope_attention_factor = 0;
+    if (!yarn) {
+        c->rope_beta_fast = plain->rope_beta_fast;
+        c->rope_beta_slow = plain->rope_beta_slow;
+        c->rope_no_truncate = false;
+    }
+    if (!rope)
+        c->window_rotary_base = 0;
+    if (!longrope)
+        c->rope_factors = 0;
     if (!llama3) {
         c->rope_low_freq_factor = plain->rope_low_freq_factor;
         c->rope_high_freq_factor = plain->rope_high_freq_factor;
@@ -514,6 +577,10 @@ const char *dt_config_difference(const dt_model_config *first, const dt_model_co
 #undef BOOL
 #undef ENUM
 #undef SAME
+    for (int i = 0; i < a.rope_factors || i < b.rope_factors; i++)
+        if (a.rope_factors != b.rope_factors || a.rope_short_factor[i] != b.rope_short_factor[i] ||
+            a.rope_long_factor[i] != b.rope_long_factor[i])
+            return "x_rope_long_factor";
     for (int64_t i = 0; i < a.num_layers; i++)
         if (dt_config_layer_window(&a, i) != dt_config_layer_window(&b, i))
             return "window_size";

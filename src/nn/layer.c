@@ -100,8 +100,10 @@ dt_tensor *dt_layer_rotate(dt_layer *l, dt_tensor *x, int64_t heads)
     const dt_stack *s = l->stack;
     if (!s->inv_freq)
         return x;
-    return dt_rope(s->g, x, s->positions, s->inv_freq, heads, s->config->rotary_interleaved,
-                   s->rope_magnitude);
+    if (s->window_inv_freq && dt_config_layer_window(s->config, l->number) >= 0)
+        return dt_rope(s->g, x, s->positions, s->window_inv_freq, heads, s->config->rotary_interleaved, 1);
+    dt_rope_spec spec = dt_rope_spec_of(s->config, heads, s->rope_magnitude);
+    return dt_rope_by_length(s->g, x, s->positions, s->inv_freq, s->lengths, &spec);
 }
 
 /* A layer's half of a cache: "decoder.layers.3.k_cache", [blocks, DT_KV_BLOCK, groups·D]. */

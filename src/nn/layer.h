@@ -23,6 +23,8 @@ typedef struct dt_stack {
     dt_tensor *token_types; /* [T] i32, or NULL */
     dt_tensor *inv_freq;    /* rotary frequencies, or NULL */
     double rope_magnitude;
+    dt_tensor *window_inv_freq; /* of windowed layers where these have their own, or NULL */
+    dt_tensor *lengths;     /* [T] i32: of each row's sequence, where frequencies follow from it, or NULL */
     dt_tensor *zero_logits; /* [A] zeros where every softmax counts one more, or NULL */
     dt_tensor *bias_table;  /* relative positions shared by the layers, or NULL */
     const char *bias_name;  /* its own table in every layer: name below the layer's prefix, or NULL */
@@ -72,8 +74,10 @@ dt_tensor *dt_nn_norm(dt_graph *g, const dt_model_config *config, const char *pr
 
 enum { DT_MAX_FREQUENCIES = 4096 }; /* of one head */
 
-/* Rotary frequencies for a configuration, computed in f32 as the makers do; *magnitude is 1 but for yarn. */
+/* Rotary frequencies for a configuration, computed in f32 as the makers do; *magnitude is 1 but for yarn and longrope. */
 dt_tensor *dt_rope_frequencies(dt_graph *g, const dt_model_config *config, double *magnitude);
+dt_tensor *dt_rope_window_frequencies(dt_graph *g, const dt_model_config *config);
+dt_rope_spec dt_rope_spec_of(const dt_model_config *config, int64_t heads, double magnitude);
 
 /* Logits of hidden rows [R, H] → [R, padded vocabulary]; `name` is the head's canonical prefix. */
 dt_tensor *dt_output_logits(dt_graph *g, const dt_model_config *config, dt_tensor *hidden, const char *name);

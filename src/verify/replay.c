@@ -170,7 +170,10 @@ static dt_status bind_rows(dt_replay *r, const char *prefix, const char *axis, c
     const struct {
         const char *name;
         void *data;
-    } input[] = {{"tokens", rows->tokens}, {"positions", rows->positions}, {"cu_seqlens", rows->cu_seqlens}};
+    } input[] = {{"tokens", rows->tokens},
+                 {"positions", rows->positions},
+                 {"rope_lengths", rows->lengths},
+                 {"cu_seqlens", rows->cu_seqlens}};
     DT_PASS(dt_executor_count(r->executor, axis, rows->total, err));
     for (size_t i = 0; i < sizeof input / sizeof input[0]; i++) {
         snprintf(name, sizeof name, "%s%s", prefix, input[i].name);

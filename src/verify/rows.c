@@ -12,8 +12,9 @@ static dt_status allocate(dt_arena *arena, dt_row_batch *rows, dt_error *err)
 {
     rows->tokens = DT_NEW_ARRAY(arena, int32_t, rows->total);
     rows->positions = DT_NEW_ARRAY(arena, int32_t, rows->total);
+    rows->lengths = DT_NEW_ARRAY(arena, int32_t, rows->total);
     rows->cu_seqlens = DT_NEW_ARRAY(arena, int32_t, rows->batch + 1);
-    if (!rows->tokens || !rows->positions || !rows->cu_seqlens)
+    if (!rows->tokens || !rows->positions || !rows->lengths || !rows->cu_seqlens)
         return dt_fail_memory(err, (size_t)rows->total * 8, "a batch of tokens");
     return DT_OK;
 }
@@ -23,8 +24,10 @@ static void number_rows(dt_row_batch *rows, const int32_t *lengths)
     int32_t row = 0;
     for (int64_t b = 0; b < rows->batch; b++) {
         rows->cu_seqlens[b] = row;
-        for (int32_t s = 0; s < lengths[b]; s++)
-            rows->positions[row++] = s;
+        for (int32_t s = 0; s < lengths[b]; s++, row++) {
+            rows->positions[row] = s;
+            rows->lengths[row] = lengths[b];
+        }
     }
     rows->cu_seqlens[rows->batch] = row;
 }

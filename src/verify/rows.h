@@ -12,6 +12,7 @@ typedef struct dt_row_batch {
     int64_t total;         /* T = Σ lengths */
     int32_t *tokens;       /* [T] */
     int32_t *positions;    /* [T]: 0… within each sequence */
+    int32_t *lengths;      /* [T]: of each row's sequence */
     int32_t *cu_seqlens;   /* [B + 1] */
 } dt_row_batch;
 

@@ -11,6 +11,7 @@
 
 #include "backend/cpu/forms.h"
 #include "backend/cpu/vmath.h"
+#include "backend/rope_table.h"
 
 #include <math.h>
 
@@ -186,11 +187,15 @@ static void glu_grad(const dt_kernel_call *call, int thread, int threads)
 
 /* ---- rope: angles are f32 products of f32 factors; a row's cosines and sines serve all heads ---- */
 
-static void rope_angles(const dt_kernel_call *call, int64_t t, int64_t pairs, float *cosines, float *sines)
+/* `made` has room for frequencies. */
+static void rope_angles(const dt_kernel_call *call, int64_t t, int64_t pairs, float *cosines, float *sines,
+                        float *made)
 {
-    const float *inv_freq = call->input[2].data;
+    const dt_rope_spec *spec = &call->op->attr.rope.spec;
+    int64_t length = call->op->input[3] != NULL ? ((const int32_t *)call->input[3].data)[t] : 0;
+    const float *inv_freq = dt_rope_table(spec, call->input[2].data, pairs, length, made);
     float position = (float)((const int32_t *)call->input[1].data)[t];
-    float magnitude = (float)call->op->attr.rope.magnitude;
+    float magnitude = (float)spec->magnitude;
     for (int64_t p = 0; p < pairs; p++) {
         float sine, cosine;
         sincosf(position * inv_freq[p], &sine, &cosine);
@@ -222,16 +227,18 @@ static void turn_pairs(const float *x, float *y, int64_t pairs, const float *cos
 static void rope(const dt_kernel_call *call, int thread, int threads)
 {
     const dt_data *x = &call->input[0], *y = &call->output[0];
-    int64_t pairs = elements_of(&call->input[2]), heads = call->op->attr.rope.heads, d = x->dim[1] / heads;
-    float *cosines = (float *)call->scratch + thread * 2 * pairs, *sines = cosines + pairs;
+    const dt_rope_spec *spec = &call->op->attr.rope.spec;
+    int64_t pairs = dt_rope_pairs(spec, elements_of(&call->input[2])), heads = spec->heads,
+            d = x->dim[1] / heads;
+    float *cosines = (float *)call->scratch + thread * 3 * pairs, *sines = cosines + pairs;
     int64_t begin, end;
     dt_share(x->dim[0], 1, thread, threads, &begin, &end);
     for (int64_t t = begin; t < end; t++) {
-        rope_angles(call, t, pairs, cosines, sines);
+        rope_angles(call, t, pairs, cosines, sines, sines + pairs);
         for (int64_t h = 0; h < heads; h++) {
             const float *from = row_of(x, t) + h * d;
             float *to = row_of(y, t) + h * d;
-            if (call->op->attr.rope.interleaved)
+            if (spec->interleaved)
                 turn_pairs(from, to, pairs, cosines, sines);
             else
                 turn_halves(from, to, pairs, cosines, sines);
@@ -242,7 +249,7 @@ static void rope(const dt_kernel_call *call, int thread, int threads)
 
 static size_t rope_room(const dt_op *op, int threads)
 {
-    return (size_t)threads * 2 * (size_t)dt_tensor_elements(op->input[2], NULL) * sizeof(float);
+    return (size_t)threads * 3 * (size_t)dt_tensor_elements(op->input[2], NULL) * sizeof(float);
 }
 
 /* ---- columns by groups ---- */

@@ -19,6 +19,7 @@ size_t dt_reference_linear_dx_scratch(const dt_op *op, int threads);
 size_t dt_reference_columns_scratch(const dt_op *op, int threads);
 size_t dt_reference_fused_linear_scratch(const dt_op *op, int threads);
 size_t dt_reference_expert_scratch(const dt_op *op, int threads);
+size_t dt_reference_rope_scratch(const dt_op *op, int threads);
 size_t dt_reference_attention_scratch(const dt_op *op, int threads);
 size_t dt_reference_attention_grad_scratch(const dt_op *op, int threads);
 

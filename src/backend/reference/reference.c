@@ -28,6 +28,7 @@ static const dt_kernel with_scratch[DT_OP_COUNT] = {
     WITH_SCRATCH(expert_linear, dt_reference_expert_scratch),
     WITH_SCRATCH(expert_linear_dx, dt_reference_expert_scratch),
     WITH_SCRATCH(expert_linear_dw, dt_reference_columns_scratch),
+    WITH_SCRATCH(rope, dt_reference_rope_scratch),
     WITH_SCRATCH(attention, dt_reference_attention_scratch),
     WITH_SCRATCH(attention_grad, dt_reference_attention_grad_scratch),
 };

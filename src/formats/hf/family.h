@@ -95,6 +95,13 @@ const char *dt_hf_activation_name(dt_activation activation); /* NULL: transforme
 dt_status dt_hf_read_rope(dt_model_config *config, const json_t *json, dt_error *err);
 dt_status dt_hf_read_partial_rope(dt_model_config *config, const json_t *json,
                                   dt_error *err); /* where a class may rotate a part of each head */
+/* Where the class has "original_max_position_embeddings" with a default, which wins over one inside the settings. */
+dt_status dt_hf_read_trained_rope(dt_model_config *config, const json_t *json, int64_t trained,
+                                  dt_error *err);
+/* Where windowed layers have a base of their own: `window_base` unless the file says another. */
+dt_status dt_hf_read_layer_rope(dt_model_config *config, const json_t *json, double window_base,
+                                dt_error *err);
+dt_status dt_hf_write_layer_rope(const dt_model_config *config, json_t *json, dt_error *err);
 dt_status dt_hf_write_rope(const dt_model_config *config, json_t *json, dt_error *err);
 
 /* A switch that must not be on. */

@@ -22,7 +22,6 @@ static void defaults(dt_model_config *c)
     c->ffn_hidden_size = 8192;
     c->max_sequence_length = 4096;
     c->layernorm_epsilon = 1e-5;
-    c->rope_original_max_position = 4096;
     c->eos_token_ids[0] = 32000;
     c->pad_token_id = 32000;
 }
@@ -31,7 +30,7 @@ static dt_status read(dt_model_config *c, const json_t *json, const dt_hf_eviden
 {
     (void)evidence;
     DT_PASS(dt_hf_read_window(c, json, -1, err));
-    return dt_hf_read_partial_rope(c, json, err);
+    return dt_hf_read_trained_rope(c, json, 4096, err);
 }
 
 static dt_status write(const dt_model_config *c, json_t *json, dt_error *err)

@@ -102,8 +102,21 @@ static dt_status read_word(const json_t *json, const char *key, word_of word, in
     }
 READ_ENUM(dt_normalization, normalization_word)
 READ_ENUM(dt_norm_placement, placement_word)
-READ_ENUM(dt_position_embedding, position_word)
 READ_ENUM(dt_rope_scaling, rope_word)
+
+/* Megatron's "yarn" is rope, scaled. */
+static dt_status read_dt_position_embedding(const json_t *json, const char *key, dt_position_embedding *out,
+                                            dt_error *err)
+{
+    const char *text = json_string_value(json_object_get(json, key));
+    int value = (int)*out;
+    if (text && strcmp(text, "yarn") == 0)
+        value = DT_POSITION_ROPE;
+    else
+        DT_PASS(read_word(json, key, position_word, &value, err));
+    *out = (dt_position_embedding)value;
+    return DT_OK;
+}
 READ_ENUM(dt_activation, activation_word)
 READ_ENUM(dt_softmax_type, softmax_word)
 READ_ENUM(dt_router_score, router_word)
@@ -111,14 +124,10 @@ READ_ENUM(dt_router_score, router_word)
 /* ---- what drivetrain does not compute yet ---- */
 
 static const char *const refused_switches[] = {
-    "multi_latent_attention",
-    "qk_l2_norm",
-    "attention_output_gate",
-    "apply_residual_connection_post_layernorm",
-    "rotary_percent_per_layer",
-    "use_kitchen",
-    "heterogeneous_block_specs",
-    "is_hybrid_model",
+    "multi_latent_attention",    "qk_l2_norm",
+    "attention_output_gate",     "apply_residual_connection_post_layernorm",
+    "rotary_percent_per_layer",  "use_kitchen",
+    "heterogeneous_block_specs", "is_hybrid_model",
 };
 
 static const char *const refused_values[] = {
@@ -290,11 +299,68 @@ static dt_status read_activation_switches(const json_t *json, dt_model_config *c
     return DT_OK;
 }
 
+static double yarn_scale(double factor, double mscale)
+{
+    return factor <= 1 ? 1 : 0.1 * mscale * log(factor) + 1;
+}
+
+/* GPTModel's yarn (core/models/common/embeddings/yarn_rotary_pos_embedding.py); it turns whole heads, by halves. */
+static dt_status read_yarn(const json_t *json, dt_model_config *c, dt_error *err)
+{
+    const char *text = json_string_value(json_object_get(json, "position_embedding_type"));
+    double mscale = 1, all = 1;
+    bool rounded = true;
+    if (!text || strcmp(text, "yarn") != 0)
+        return DT_OK;
+    if (!dt_json_get(json, "yarn_rotary_scaling_factor") ||
+        !dt_json_get(json, "yarn_original_max_position_embeddings"))
+        return dt_fail(
+            err, DT_UNSUPPORTED, "key \"position_embedding_type\" is \"yarn\", but \"%s\" is missing",
+            dt_json_get(json, "yarn_rotary_scaling_factor") ? "yarn_original_max_position_embeddings"
+                                                            : "yarn_rotary_scaling_factor");
+    c->rope_scaling_type = DT_ROPE_YARN;
+    DT_PASS(dt_json_real(json, "yarn_rotary_scaling_factor", &c->rope_scaling_factor, err));
+    DT_PASS(dt_json_int(json, "yarn_original_max_position_embeddings", &c->rope_original_max_position, err));
+    DT_PASS(dt_json_real(json, "yarn_beta_fast", &c->rope_beta_fast, err));
+    DT_PASS(dt_json_real(json, "yarn_beta_slow", &c->rope_beta_slow, err));
+    DT_PASS(dt_json_real(json, "yarn_mscale", &mscale, err));
+    DT_PASS(dt_json_real(json, "yarn_mscale_all_dim", &all, err));
+    DT_PASS(dt_json_bool(json, "yarn_correction_range_round_to_int", &rounded, err));
+    c->rope_no_truncate = !rounded;
+    if (dt_json_get(json, "yarn_mscale") && dt_json_get(json, "yarn_mscale_all_dim"))
+        c->rope_attention_factor =
+            yarn_scale(c->rope_scaling_factor, mscale) / yarn_scale(c->rope_scaling_factor, all);
+    if (c->rotary_percent != 1 || c->rotary_interleaved)
+        return dt_fail(err, DT_UNSUPPORTED, "key \"%s\" is set, which Megatron's yarn does not compute",
+                       c->rotary_interleaved ? "rotary_interleaved" : "rotary_percent");
+    return DT_OK;
+}
+
+static dt_status read_factors(const json_t *json, const char *key, double *out, int *count, dt_error *err)
+{
+    const json_t *list = dt_json_get(json, key);
+    size_t n = json_array_size(list);
+    if (!list)
+        return DT_OK;
+    if (n < 1 || n > DT_MAX_ROPE_FACTORS)
+        return dt_fail(err, DT_FORMAT, "key \"%s\" is no list of 1 to %d factors", key, DT_MAX_ROPE_FACTORS);
+    for (size_t i = 0; i < n; i++) {
+        if (!json_is_number(json_array_get(list, i)))
+            return dt_fail(err, DT_FORMAT, "key \"%s\" holds something that is no number", key);
+        out[i] = json_number_value(json_array_get(list, i));
+    }
+    *count = *count == 0 || *count == (int)n ? (int)n : -1; /* lists that differ fit no model */
+    return DT_OK;
+}
+
 static dt_status read_rope_switches(const json_t *json, dt_model_config *c, dt_error *err)
 {
     static const char *const factors[] = {"seq_len_interpolation_factor",
                                           "rotary_seq_len_interpolation_factor"};
     bool scaled = false;
+    DT_PASS(read_yarn(json, c, err));
+    DT_PASS(read_factors(json, "x_rope_short_factor", c->rope_short_factor, &c->rope_factors, err));
+    DT_PASS(read_factors(json, "x_rope_long_factor", c->rope_long_factor, &c->rope_factors, err));
     if (json_is_boolean(json_object_get(json, "rope_scaling")))
         DT_PASS(dt_json_bool(json, "rope_scaling", &scaled, err));
     DT_PASS(dt_json_bool(json, "use_rope_scaling", &scaled, err));
@@ -443,10 +509,23 @@ static int write_rows(const dt_model_config *c, const dt_model_config *plain, js
     return failed;
 }
 
+static int write_factors(const char *key, const double *factor, int count, json_t *json)
+{
+    json_t *list = json_array();
+    int failed = list == NULL;
+    for (int i = 0; i < count; i++)
+        failed |= json_array_append_new(list, json_real(factor[i]));
+    return failed | json_object_set_new(json, key, list);
+}
+
 /* Rotary scaling that Megatron itself knows is told in its words. */
 static int write_rope(const dt_model_config *c, json_t *json)
 {
     int failed = 0;
+    if (c->rope_scaling_type == DT_ROPE_LONGROPE) {
+        failed |= write_factors("x_rope_short_factor", c->rope_short_factor, c->rope_factors, json);
+        failed |= write_factors("x_rope_long_factor", c->rope_long_factor, c->rope_factors, json);
+    }
     if (c->rope_scaling_type == DT_ROPE_PLAIN || c->rope_scaling_type == DT_ROPE_LINEAR)
         json_object_del(json, "rope_scaling_factor");
     if (c->rope_scaling_type == DT_ROPE_LINEAR) {

@@ -74,8 +74,10 @@ static json_t *plain_value(const dt_value *v)
     int failed = list == NULL;
     for (uint32_t i = 0; !failed && i < v->list.count; i++) {
         const dt_value *item = v->list.item[i];
-        failed = json_array_append_new(list, dt_value_is(item, DT_VALUE_INT) ? json_integer(item->integer)
-                                                                             : json_null());
+        failed = json_array_append_new(list, dt_value_is(item, DT_VALUE_INT)    ? json_integer(item->integer)
+                                             : dt_value_is(item, DT_VALUE_REAL) ? json_real(item->real)
+                                             : dt_value_is(item, DT_VALUE_BOOL) ? json_boolean(item->truth)
+                                                                                : json_null());
     }
     if (!failed)
         return list;

@@ -309,10 +309,10 @@ static void make_rope(rig_case *c, cpu_dice *dice)
 {
     int64_t T = cpu_size(dice, 300), heads = cpu_size(dice, 12), D = 1 + cpu_size(dice, 128);
     int64_t pairs = cpu_roll(dice, 1, D / 2);
-    c->attr.rope.heads = heads;
-    c->attr.rope.interleaved = cpu_roll(dice, 0, 1);
+    c->attr.rope.spec.heads = heads;
+    c->attr.rope.spec.interleaved = cpu_roll(dice, 0, 1);
     c->attr.rope.inverse = cpu_roll(dice, 0, 1);
-    c->attr.rope.magnitude = 1.25;
+    c->attr.rope.spec.magnitude = 1.25;
     c->in[0] = rig_rows(T, heads * D, cpu_floats(dice, T * heads * D, 1));
     c->in[1] = rig_ids(T, cpu_ids(dice, T, 0, 100000));
     c->in[2] = rig_fixed(pairs, cpu_floats(dice, pairs, 1));

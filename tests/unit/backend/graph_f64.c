@@ -195,14 +195,14 @@ static void split(const graph_f64 *f, const dt_op *op, matrix x)
 
 static void rope(const dt_op *op, matrix x, matrix positions, matrix freq, matrix y)
 {
-    int64_t heads = op->attr.rope.heads, size = x.cols / heads;
+    int64_t heads = op->attr.rope.spec.heads, size = x.cols / heads;
     memcpy(y.at, x.at, (size_t)(x.rows * x.cols) * sizeof(double));
     for (int64_t t = 0; t < x.rows * heads; t++) {
         for (int64_t i = 0; i < freq.rows; i++) {
-            int64_t a = op->attr.rope.interleaved ? 2 * i : i;
-            int64_t b = op->attr.rope.interleaved ? 2 * i + 1 : i + freq.rows;
+            int64_t a = op->attr.rope.spec.interleaved ? 2 * i : i;
+            int64_t b = op->attr.rope.spec.interleaved ? 2 * i + 1 : i + freq.rows;
             double angle = (double)((float)positions.at[t / heads] * (float)freq.at[i]);
-            double c = cos(angle) * op->attr.rope.magnitude, s = sin(angle) * op->attr.rope.magnitude;
+            double c = cos(angle) * op->attr.rope.spec.magnitude, s = sin(angle) * op->attr.rope.spec.magnitude;
             double u = x.at[t * size + a], v = x.at[t * size + b];
             y.at[t * size + a] = u * c - v * s;
             y.at[t * size + b] = v * c + u * s;

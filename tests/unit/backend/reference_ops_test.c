@@ -110,12 +110,12 @@ static void reference_ops__rope_is_transformers(void **state)
 {
     float inv_freq[] = {1.0f, 0.1f};
     int32_t positions[] = {0, 7, 100000};
-    rig_case c = {.kind = DT_OP_rope, .attr.rope = {.heads = 2, .magnitude = 1.25}};
+    rig_case c = {.kind = DT_OP_rope, .attr.rope.spec = {.heads = 2, .magnitude = 1.25}};
     c.in[0] = rig_rows(3, 12, rig_numbers(36, 8));
     c.in[1] = rig_ids(3, positions);
     c.in[2] = rig_fixed(2, inv_freq);
     expect(&c, torch_rope_halves, 36);
-    c.attr.rope.interleaved = true;
+    c.attr.rope.spec.interleaved = true;
     expect(&c, torch_rope_pairs, 36);
     free(c.in[0].data);
 }
@@ -125,7 +125,7 @@ static void reference_ops__rope_turns_back(void **state)
 {
     float inv_freq[] = {1.0f, 0.1f, 0.01f};
     int32_t positions[] = {5, 1000, 31, 2};
-    rig_case c = {.kind = DT_OP_rope, .attr.rope = {.heads = 1, .magnitude = 1.0}};
+    rig_case c = {.kind = DT_OP_rope, .attr.rope.spec = {.heads = 1, .magnitude = 1.0}};
     c.in[0] = rig_rows(4, 6, rig_numbers(24, 9));
     c.in[1] = rig_ids(4, positions);
     c.in[2] = rig_fixed(3, inv_freq);

@@ -92,7 +92,8 @@ static void config__refuses_positions_it_cannot_compute(void **state)
     assert_fails(dt_config_check(&c, &err), DT_UNSUPPORTED, err, "rotary_percent");
     c.rotary_percent = 1;
     c.rope_scaling_type = DT_ROPE_LONGROPE;
-    assert_fails(dt_config_check(&c, &err), DT_UNSUPPORTED, err, "\"longrope\" is not computed yet");
+    c.max_sequence_length = 64;
+    assert_fails(dt_config_check(&c, &err), DT_UNSUPPORTED, err, "longrope has 0 factors, expected 8");
     c.rope_scaling_type = DT_ROPE_LLAMA3;
     c.rope_scaling_factor = 0;
     assert_fails(dt_config_check(&c, &err), DT_UNSUPPORTED, err, "scaling factor");
