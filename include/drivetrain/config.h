@@ -57,6 +57,21 @@ typedef enum dt_softmax_type {
 
 enum { DT_MAX_ROPE_FACTORS = 512, DT_MAX_STOP_IDS = 16, DT_MAX_LAYERS = 1 << 12 };
 
+/** What a layer of a heterogeneous model has for attention, or for the MLP. */
+typedef enum dt_branch_kind {
+    DT_BRANCH_FULL,
+    DT_BRANCH_LINEAR, /**< one linear layer below the norm */
+    DT_BRANCH_NONE    /**< nothing: no norm either, the rows pass */
+} dt_branch_kind;
+
+/** Where layers are not all alike: what one of them has. */
+typedef struct dt_layer_shape {
+    dt_branch_kind attention, mlp;
+    int32_t num_query_groups, ffn_hidden_size; /**< of a full branch */
+} dt_layer_shape;
+
+enum { DT_MAX_SHAPES = 512 };
+
 typedef struct dt_model_config {
     char model_type[32]; /**< Megatron's: "gpt", "t5" */
     char family[32];     /**< the row of models.def: "llama", "gpt2", "mt5", … "megatron_gpt" */
@@ -79,6 +94,8 @@ typedef struct dt_model_config {
         window_attn_skip_freq; /**< one layer in so many has no window (the last of each), 0: none; or … */
     int window_listed; /**< … a bit each of so many layers says who has one, in window_layers; else 0 */
     uint8_t window_layers[DT_MAX_LAYERS / 8];
+    int shape_count; /**< 0, or num_layers shapes (Megatron's heterogeneous_layers_config_encoded_json) */
+    dt_layer_shape shape[DT_MAX_SHAPES];
     int64_t
         moe_layer_freq; /**< one layer in so many has experts, from layer 0 on; or, where it was a list … */
     int moe_listed;     /**< … of so many layers: a bit each in moe_layers; else 0 */
@@ -114,6 +131,9 @@ bool dt_config_has_output_bias(const dt_model_config *config);
 
 /** Is the MLP of this layer (from 0) a mixture of experts? */
 bool dt_config_layer_is_moe(const dt_model_config *config, int64_t layer);
+
+/** A layer's (from 0) branches; the model's own sizes where all layers are alike. */
+dt_layer_shape dt_config_layer_shape(const dt_model_config *config, int64_t layer);
 
 /** How many keys before its own a query of this layer (from 0) sees; -1: all. */
 int64_t dt_config_layer_window(const dt_model_config *config, int64_t layer);

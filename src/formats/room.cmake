@@ -17,6 +17,7 @@ dt_room(formats USES base tensor graph nn models
     hf/gpt_oss.c
     gguf/families.c gguf/decoders.c gguf/t5.c gguf/open.c gguf/write.c gguf/tokenizer.c
     megatron/distcp.c megatron/config.c megatron/folder.c megatron/layout.c megatron/state.c megatron/legacy.c
+    megatron/shapes.c
     megatron/dist.c megatron/nemo.c megatron/ranks.c megatron/writing.c megatron/arguments.c
     megatron/legacy_write.c megatron/dist_write.c megatron/distcp_write.c
     ctranslate2/read.c ctranslate2/config.c ctranslate2/open.c

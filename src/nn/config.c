@@ -135,6 +135,14 @@ void dt_config_list_windows(dt_model_config *c, const bool *windowed, int count)
         c->window_layers[i / 8] |= (uint8_t)(windowed[i] << (i % 8));
 }
 
+dt_layer_shape dt_config_layer_shape(const dt_model_config *c, int64_t layer)
+{
+    if (layer >= 0 && layer < c->shape_count)
+        return c->shape[layer];
+    return (dt_layer_shape){.num_query_groups = (int32_t)c->num_query_groups,
+                            .ffn_hidden_size = (int32_t)c->ffn_hidden_size};
+}
+
 void dt_config_init(dt_model_config *config)
 {
     memset(config, 0, sizeof *config);
@@ -415,11 +423,39 @@ static dt_status check_block(const dt_model_config *c, dt_error *err)
     return DT_OK;
 }
 
+static dt_status check_shapes(const dt_model_config *c, dt_error *err)
+{
+    if (c->shape_count == 0)
+        return DT_OK;
+    if (strcmp(c->model_type, "gpt") != 0 || c->num_moe_experts || c->parallel_residual)
+        return dt_fail(
+            err, DT_UNSUPPORTED,
+            "configuration: layers of different shapes are computed only for a gpt without experts "
+            "and without parallel branches");
+    if (c->shape_count != c->num_layers)
+        return dt_fail(err, DT_UNSUPPORTED,
+                       "configuration: \"block_configs\" has %d layers, but \"num_layers\" is %lld",
+                       c->shape_count, (long long)c->num_layers);
+    for (int i = 0; i < c->shape_count; i++) {
+        const dt_layer_shape *s = &c->shape[i];
+        DT_PASS(check_range("ffn_hidden_size", s->ffn_hidden_size, 1, MAX_WIDTH, err));
+        DT_PASS(check_range("num_query_groups", s->num_query_groups, 1, c->num_attention_heads, err));
+        if (c->num_attention_heads % s->num_query_groups)
+            return dt_fail(
+                err, DT_UNSUPPORTED,
+                "configuration: \"num_attention_heads\" %lld is not a multiple of the %d query groups of "
+                "layer %d",
+                (long long)c->num_attention_heads, s->num_query_groups, i);
+    }
+    return DT_OK;
+}
+
 dt_status dt_config_check(const dt_model_config *c, dt_error *err)
 {
     DT_PASS(check_sizes(c, err));
     DT_PASS(check_experts(c, err));
     DT_PASS(check_block(c, err));
+    DT_PASS(check_shapes(c, err));
     DT_PASS(check_encoder(c, err));
     DT_PASS(check_attention(c, err));
     DT_PASS(check_bert(c, err));
@@ -555,6 +591,13 @@ static dt_model_config influence(const dt_model_config *config)
     return c;
 }
 
+static bool same_shape(dt_layer_shape a, dt_layer_shape b)
+{
+    return a.attention == b.attention && a.mlp == b.mlp &&
+           (a.attention != DT_BRANCH_FULL || a.num_query_groups == b.num_query_groups) &&
+           (a.mlp != DT_BRANCH_FULL || a.ffn_hidden_size == b.ffn_hidden_size);
+}
+
 const char *dt_config_difference(const dt_model_config *first, const dt_model_config *second)
 {
     dt_model_config a = influence(first), b = influence(second);
@@ -584,6 +627,9 @@ const char *dt_config_difference(const dt_model_config *first, const dt_model_co
     for (int64_t i = 0; i < a.num_layers; i++)
         if (dt_config_layer_window(&a, i) != dt_config_layer_window(&b, i))
             return "window_size";
+    for (int64_t i = 0; i < a.num_layers; i++)
+        if (!same_shape(dt_config_layer_shape(&a, i), dt_config_layer_shape(&b, i)))
+            return "heterogeneous_layers_config_encoded_json";
     for (int64_t i = 0; i < a.num_layers; i++)
         if (dt_config_layer_is_moe(&a, i) != dt_config_layer_is_moe(&b, i))
             return "moe_layer_freq";

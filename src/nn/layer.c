@@ -148,7 +148,8 @@ static dt_tensor *sink(const dt_layer *l)
 dt_tensor *dt_layer_self_core(dt_layer *l, dt_tensor *q, dt_tensor *k, dt_tensor *v)
 {
     const dt_stack *s = l->stack;
-    dt_attention_spec spec = attention_spec(s->config, s->config->num_query_groups);
+    int64_t groups = dt_config_layer_shape(s->config, l->number).num_query_groups;
+    dt_attention_spec spec = attention_spec(s->config, groups);
     spec.causal = s->causal;
     spec.alibi = s->config->position_embedding_type == DT_POSITION_ALIBI;
     spec.window_left = dt_config_layer_window(s->config, l->number);
@@ -162,8 +163,8 @@ dt_tensor *dt_layer_self_core(dt_layer *l, dt_tensor *q, dt_tensor *k, dt_tensor
                               .bias_table = bias_table(l),
                               .sink = sink(l)};
     if (s->rows.past) {
-        in.k_cache = cache(l, "k_cache", s->kv_blocks, s->config->num_query_groups);
-        in.v_cache = cache(l, "v_cache", s->kv_blocks, s->config->num_query_groups);
+        in.k_cache = cache(l, "k_cache", s->kv_blocks, groups);
+        in.v_cache = cache(l, "v_cache", s->kv_blocks, groups);
     }
     return dt_attention(s->g, &in, &spec);
 }
@@ -221,12 +222,17 @@ static dt_tensor *add_parallel(dt_layer *l, dt_tensor *x)
 static dt_tensor *layer_build(dt_layer *l, dt_tensor *x)
 {
     const dt_layer_spec *spec = l->stack->spec;
+    dt_layer_shape shape = dt_config_layer_shape(l->stack->config, l->number);
     if (l->stack->config->parallel_residual)
         return add_parallel(l, x);
-    x = add_branch(l, x, (branch){spec->self_attention, DT_NORM_INPUT, DT_NORM_POST_SELF, DT_NORM_SELF_SUM});
+    if (shape.attention != DT_BRANCH_NONE)
+        x = add_branch(l, x,
+                       (branch){spec->self_attention, DT_NORM_INPUT, DT_NORM_POST_SELF, DT_NORM_SELF_SUM});
     if (l->stack->cross)
         x = add_branch(
             l, x, (branch){spec->cross_attention, DT_NORM_PRE_CROSS, DT_NORM_POST_CROSS, DT_NORM_CROSS_SUM});
+    if (shape.mlp == DT_BRANCH_NONE)
+        return x;
     return add_branch(l, x, (branch){spec->mlp, DT_NORM_PRE_MLP, DT_NORM_POST_MLP, DT_NORM_MLP_SUM});
 }
 

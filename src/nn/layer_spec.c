@@ -27,9 +27,14 @@ static dt_tensor *layer_norm(dt_layer *l, dt_tensor *x, dt_norm_place place)
         [DT_NORM_CROSS_SUM] = "x_cross_attn_sum_layernorm.",
         [DT_NORM_MLP_SUM] = "x_mlp_sum_layernorm.",
     };
+    dt_layer_shape shape = dt_config_layer_shape(dt_layer_config(l), dt_layer_number(l));
+    const char *name = stem[place];
+    if (place == DT_NORM_INPUT && shape.attention == DT_BRANCH_LINEAR)
+        name = "self_attention.layer_norm_";
+    if (place == DT_NORM_PRE_MLP && shape.mlp == DT_BRANCH_LINEAR)
+        name = "mlp.layer_norm_";
     bool apart = place == DT_NORM_PRE_MLP && has_experts(l); /* the router and every expert read it */
-    return dt_layer_norm_of(l, x, apart ? "pre_mlp_layernorm." : stem[place],
-                            dt_layer_config(l)->hidden_size);
+    return dt_layer_norm_of(l, x, apart ? "pre_mlp_layernorm." : name, dt_layer_config(l)->hidden_size);
 }
 
 /* q or k [T, heads·D], normed head by head, or whole, where the model does. */
@@ -44,7 +49,10 @@ static dt_tensor *norm_heads(dt_layer *l, dt_tensor *x, const char *stem, int64_
 static dt_tensor *self_attention(dt_layer *l, dt_tensor *x)
 {
     const dt_model_config *c = dt_layer_config(l);
-    int64_t A = c->num_attention_heads, K = c->num_query_groups, D = c->kv_channels, H = c->hidden_size;
+    dt_layer_shape shape = dt_config_layer_shape(c, dt_layer_number(l));
+    int64_t A = c->num_attention_heads, K = shape.num_query_groups, D = c->kv_channels, H = c->hidden_size;
+    if (shape.attention == DT_BRANCH_LINEAR)
+        return dt_layer_linear(l, x, "self_attention", H, H, DT_SPLIT_COLUMN, c->add_bias_linear);
     dt_tensor *qkv = dt_layer_linear(l, x, "self_attention.linear_qkv", H, (A + 2 * K) * D, DT_SPLIT_QKV,
                                      c->add_bias_linear || c->add_qkv_bias);
     dt_tensor *part[3]; /* [T, A·D], [T, K·D], [T, K·D] */
@@ -102,8 +110,14 @@ dt_tensor *dt_layer_mlp(dt_layer *l, dt_tensor *x, const char *name, int64_t F)
 
 static dt_tensor *mlp(dt_layer *l, dt_tensor *x)
 {
-    return has_experts(l) ? dt_layer_mixture(l, x)
-                          : dt_layer_mlp(l, x, "mlp", dt_layer_config(l)->ffn_hidden_size);
+    const dt_model_config *c = dt_layer_config(l);
+    dt_layer_shape shape = dt_config_layer_shape(c, dt_layer_number(l));
+    if (has_experts(l))
+        return dt_layer_mixture(l, x);
+    if (shape.mlp == DT_BRANCH_LINEAR)
+        return dt_layer_linear(l, x, "mlp", c->hidden_size, c->hidden_size, DT_SPLIT_COLUMN,
+                               c->add_bias_linear);
+    return dt_layer_mlp(l, x, "mlp", shape.ffn_hidden_size);
 }
 
 static dt_tensor *residual(dt_layer *l, dt_tensor *x, dt_tensor *branch)

@@ -124,10 +124,10 @@ READ_ENUM(dt_router_score, router_word)
 /* ---- what drivetrain does not compute yet ---- */
 
 static const char *const refused_switches[] = {
-    "multi_latent_attention",    "qk_l2_norm",
-    "attention_output_gate",     "apply_residual_connection_post_layernorm",
-    "rotary_percent_per_layer",  "use_kitchen",
-    "heterogeneous_block_specs", "is_hybrid_model",
+    "multi_latent_attention",   "qk_l2_norm",
+    "attention_output_gate",    "apply_residual_connection_post_layernorm",
+    "rotary_percent_per_layer", "use_kitchen",
+    "is_hybrid_model",
 };
 
 static const char *const refused_values[] = {
@@ -135,7 +135,6 @@ static const char *const refused_values[] = {
     "mrope_section",
     "linear_attention_freq",
     "experimental_attention_variant",
-    "heterogeneous_layers_config_path",
     "softcap",
     "mtp_num_layers",
     "moe_router_num_groups",
@@ -460,6 +459,7 @@ dt_status dt_megatron_read_config(const json_t *json, const char *model_type, dt
     DT_PASS(read_windows(json, c, err));
     DT_PASS(read_bert(json, c, err));
     DT_PASS(read_expert_layers(json, c, err));
+    DT_PASS(dt_megatron_read_shapes(json, c, err));
     DT_PASS(read_activation_switches(json, c, err));
     DT_PASS(read_rope_switches(json, c, err));
     bool encoder = strcmp(c->model_type, "t5") == 0; /* arguments name encoder layers for every model */
@@ -602,6 +602,7 @@ dt_status dt_megatron_write_config(const dt_model_config *c, json_t **out, dt_er
     failed |= write_windows(c, json);
     failed |= write_stop_ids(c, json);
     failed |= write_bert(c, json);
+    failed |= dt_megatron_write_shapes(c, json);
     failed |= c->num_moe_experts ? write_expert_layers(c, json) : 0;
     if (c->softmax_scale == 1.0 / sqrt((double)c->kv_channels))
         json_object_del(json, "softmax_scale");

@@ -33,6 +33,8 @@ typedef struct dist_plan {
 
 static bool one_kind_of_layer(const dt_model_config *c)
 {
+    if (c->shape_count)
+        return false;
     return c->num_moe_experts == 0 || (!c->moe_listed && c->moe_layer_freq == 1);
 }
 

@@ -296,6 +296,38 @@ static void bad_checkpoint__unknown_mathematics_names_the_key(void **state)
     }
 }
 
+/* Layers that are not all alike: what cannot be one of them, and what does not say enough. */
+static void bad_checkpoint__impossible_layer_shapes_are_refused(void **state)
+{
+    static const char key[] = "heterogeneous_layers_config_encoded_json";
+    static const char *const cases[][2] = {
+        {"{", key},
+        {"{}", "no list"},
+        {"{\"block_configs\": [1]}", "layer 0"},
+        {"{\"block_configs\": [{\"attention\": {\"n_heads_in_group\": 4}, \"ffn\": {}}]}", "does not divide"},
+        {"{\"block_configs\": [{\"attention\": {\"num_query_groups\": -7}, \"ffn\": {}}]}", "size is -7"},
+        {"{\"block_configs\": [{\"attention\": {}, \"ffn\": {\"ffn_mult\": 1e30}}]}", "ffn_mult"},
+        {"{\"block_configs\": [{\"attention\": {}, \"ffn\": {}}]}", "has 1 layers"},
+    };
+    char from[4096];
+    if (!model_folder(from, "megatron/gpt_llama"))
+        skip();
+    for (size_t i = 0; i < sizeof cases / sizeof cases[0]; i++) {
+        dt_error err = {0}, found = {0};
+        dt_checkpoint *c = NULL;
+        char text[4096];
+        assert_ok(
+            dt_copy_file(in_folder(from, "state.safetensors"), in_folder(*state, "state.safetensors"), &err),
+            err);
+        assert_ok(dt_copy_file(in_folder(from, "config.json"), in_folder(*state, "config.json"), &err), err);
+        set_key(*state, key, json_string(cases[i][0]));
+        assert_int_not_equal(dt_checkpoint_open(&c, *state, NULL, &found), DT_OK);
+        dt_error_format(&found, text, sizeof text);
+        if (!strstr(text, cases[i][1]))
+            fail_msg("\"%s\" is not in: %s", cases[i][1], text);
+    }
+}
+
 static void bad_checkpoint__hostile_sizes_are_refused(void **state)
 {
     const char *path = edited_t5(.drop = NULL);
@@ -556,6 +588,8 @@ int main(void)
         cmocka_unit_test_setup_teardown(bad_checkpoint__dense_act_fn_goes_before_feed_forward_proj,
                                         make_folder, remove_folder),
         cmocka_unit_test_setup_teardown(bad_checkpoint__unknown_mathematics_names_the_key, make_folder,
+                                        remove_folder),
+        cmocka_unit_test_setup_teardown(bad_checkpoint__impossible_layer_shapes_are_refused, make_folder,
                                         remove_folder),
         cmocka_unit_test_setup_teardown(bad_checkpoint__hostile_sizes_are_refused, make_folder,
                                         remove_folder),
