@@ -267,13 +267,11 @@ static void bad_checkpoint__unknown_mathematics_names_the_key(void **state)
         const char *key;
         json_t *value;
     } cases[] = {
-        {"glu_linear_offset", json_real(1)},
         {"no_rope_freq", json_integer(2)},
         {"no_rope_freq", json_pack("[i,i]", 1, 0)},
         {"window_size", json_pack("[i,i]", 4, 3)},
         {"qk_l2_norm", json_true()},
         {"attention_output_gate", json_true()},
-        {"activation_func_clamp_value", json_real(7)},
         {"softmax_type", json_string("off-by-two")},
         {"position_embedding_type", json_string("yarn")},
         {"heterogeneous_block_specs", json_true()},
