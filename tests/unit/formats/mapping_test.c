@@ -32,6 +32,13 @@ static dt_model_config some_config(const char *family, uint64_t variant)
     c.vocab_size = 5 + r[1] % 7;
     c.num_layers = c.encoder_num_layers = c.decoder_num_layers = 2;
     c.max_sequence_length = 6;
+    if (c.num_moe_experts) {
+        c.num_moe_experts = 2 + r[2] % 3;
+        c.moe_router_topk = 2;
+        c.moe_ffn_hidden_size = 1 + r[3] % 5;
+        if (c.moe_shared_expert_intermediate_size)
+            c.moe_shared_expert_intermediate_size = 1 + r[0] % 5;
+    }
     c.relative_attention_num_buckets = 8;
     c.relative_attention_max_distance = 20;
     if (strcmp(family, "falcon") == 0) {
