@@ -81,6 +81,8 @@ dt_status dt_megatron_dist_write(const dt_checkpoint *checkpoint, const char *pa
                                  const dt_export_options *options, dt_export_result *result, dt_error *err);
 bool dt_ct2_detect(const char *path);
 dt_status dt_ct2_open(dt_checkpoint *checkpoint, const dt_open_options *options, dt_error *err);
+bool dt_llama2c_detect(const char *path);
+dt_status dt_llama2c_open(dt_checkpoint *checkpoint, const dt_open_options *options, dt_error *err);
 bool dt_nemo_detect(const char *path);
 dt_status dt_nemo_open(dt_checkpoint *checkpoint, const dt_open_options *options, dt_error *err);
 bool dt_gguf_model_detect(const char *path);

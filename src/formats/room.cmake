@@ -20,6 +20,7 @@ dt_room(formats USES base tensor graph nn models
     megatron/shapes.c
     megatron/dist.c megatron/nemo.c megatron/ranks.c megatron/writing.c megatron/arguments.c
     megatron/legacy_write.c megatron/dist_write.c megatron/distcp_write.c
+    llama2c/read.c llama2c/open.c
     ctranslate2/read.c ctranslate2/config.c ctranslate2/open.c
   HEADERS checkpoint.h
   LINKS PkgConfig::jansson PkgConfig::libdeflate ${dt_yaml})

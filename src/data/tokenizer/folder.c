@@ -88,7 +88,16 @@ static dt_status read_gguf(dt_tokenizer *t, const char *path, dt_error *err)
     return status;
 }
 
-typedef enum content { DOCUMENT, SENTENCEPIECE, TIKTOKEN, GGUF, WORDS } content;
+static dt_status read_llama2c(dt_tokenizer *t, const char *path, dt_error *err)
+{
+    dt_map map = {0};
+    DT_PASS(dt_map_open(&map, path, err));
+    dt_status status = dt_tokenizer_read_llama2c(t, map.data, map.size, err);
+    dt_map_close(&map);
+    return status;
+}
+
+typedef enum content { DOCUMENT, SENTENCEPIECE, TIKTOKEN, GGUF, WORDS, LLAMA2C } content;
 
 /* "base64 rank" in the first line, as tiktoken writes it. */
 static bool looks_like_tiktoken(const char *text, size_t bytes)
@@ -109,6 +118,8 @@ static dt_status detect(const char *path, content *found, dt_error *err)
         at++;
     if (map.size >= 4 && memcmp(text, "GGUF", 4) == 0)
         *found = GGUF;
+    else if (dt_llama2c_vocabulary_detect(map.data, map.size))
+        *found = LLAMA2C;
     else if (dt_ends_with(path, ".txt"))
         *found = WORDS;
     else if (at < map.size && text[at] == '{' && !dt_ends_with(path, ".model"))
@@ -137,6 +148,8 @@ static dt_status read_file(dt_tokenizer *t, const dt_companions *c, const char *
         return read_tiktoken(t, c, path, err);
     case GGUF:
         return read_gguf(t, path, err);
+    case LLAMA2C:
+        return read_llama2c(t, path, err);
     case SENTENCEPIECE:
         break;
     }
@@ -196,11 +209,30 @@ static dt_status read_folder(dt_tokenizer *t, const dt_companions *c, dt_error *
                    c->folder);
 }
 
+/*
+ * llama2.c's models are NAME.bin with the vocabulary beside them, in a file that begins with "tok" (tokenizer.bin,
+ * tok512.bin): the alphabetically first. `path` itself when it is one, or when there is none.
+ */
+static const char *llama2c_vocabulary(const dt_tokenizer *t, const char *path)
+{
+    const char *slash = strrchr(path, '/'), *name = slash ? slash + 1 : path, *best = NULL;
+    const char *folder = slash ? dt_arena_text_n(t->arena, path, (size_t)(slash + 1 - path)) : "./";
+    DIR *list = !dt_ends_with(path, ".bin") || dt_starts_with(name, "tok") || !folder ? NULL : opendir(folder);
+    for (struct dirent *entry; list && (entry = readdir(list)) != NULL;)
+        if (dt_starts_with(entry->d_name, "tok") && dt_ends_with(entry->d_name, ".bin") &&
+            (best == NULL || strcmp(entry->d_name, best) < 0))
+            best = dt_arena_text(t->arena, entry->d_name);
+    if (list)
+        closedir(list);
+    best = best ? dt_arena_printf(t->arena, "%s%s", folder, best) : NULL;
+    return best ? best : path;
+}
+
 dt_status dt_tokenizer_read_path(dt_tokenizer *t, const char *path, dt_error *err)
 {
     bool folder = dt_is_folder(path);
     dt_companions c;
-    const char *kept = dt_arena_text(t->arena, path);
+    const char *kept = dt_arena_text(t->arena, folder ? path : llama2c_vocabulary(t, path));
     if (kept == NULL)
         return dt_fail_memory(err, strlen(path), "a path");
     dt_status status = dt_companions_load(t, &c, folder ? kept : NULL, err);

@@ -318,6 +318,10 @@ dt_status dt_tokenizer_read_tiktoken(dt_tokenizer *tokenizer, const char *data, 
 /* The tokenizer inside a GGUF file; nothing of the file is kept. */
 dt_status dt_tokenizer_read_gguf(dt_tokenizer *tokenizer, struct dt_gguf *file, dt_error *err);
 
+/* A vocabulary of llama2.c in memory, and whether bytes begin like one. */
+dt_status dt_tokenizer_read_llama2c(dt_tokenizer *tokenizer, const void *data, size_t bytes, dt_error *err);
+bool dt_llama2c_vocabulary_detect(const void *data, size_t bytes);
+
 /* "<extra_id_N>", as T5 and ByT5 call their sentinels. */
 void dt_sentinel_name(char name[32], int number);
 
