@@ -309,12 +309,14 @@ static dt_status decide_fate(dt_checkpoint *c, const dt_name_table *t, const cha
         DT_PASS(finder(c, s, fate, err));
     if (fate->external >= 0 || fate->rule)
         return DT_OK;
+    for (int i = 0; i < t->skip_count && !fate->rule; i++)
+        if (dt_names_fit(t->skip[i].pattern, name) || (prefixed && dt_names_fit(t->skip[i].pattern, full)))
+            fate->rule = t->skip[i].rule;
+    if (fate->rule)
+        return DT_OK;
     DT_PASS(try_copies(c, t, before, name, s, fate, err));
     if (prefixed)
         DT_PASS(try_copies(c, t, before, full, s, fate, err));
-    for (int i = 0; i < t->skip_count && fate->external < 0 && !fate->rule; i++)
-        if (dt_names_fit(t->skip[i].pattern, name) || (prefixed && dt_names_fit(t->skip[i].pattern, full)))
-            fate->rule = t->skip[i].rule;
     return fate->external >= 0 || fate->rule ? DT_OK : unknown_tensor(c, s, err);
 }
 

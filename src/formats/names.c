@@ -210,6 +210,10 @@ static bool applies(dt_when when, const dt_model_config *c)
         return c->encoder_vocab_size <= 0;
     case DT_WHEN_apart:
         return c->encoder_vocab_size > 0;
+    case DT_WHEN_tied:
+        return c->share_embeddings_and_output_weights;
+    case DT_WHEN_untied:
+        return !c->share_embeddings_and_output_weights;
     case DT_WHEN_two_norms:
         return c->parallel_residual && !c->parallel_shared_norm;
     case DT_WHEN_always:

@@ -43,6 +43,8 @@ typedef enum dt_when {
     DT_WHEN_plain,     /* the MLP has no gate */
     DT_WHEN_shared,    /* encoder and decoder share a table of tokens */
     DT_WHEN_apart,     /* each has its own */
+    DT_WHEN_tied,      /* the head is the embedding */
+    DT_WHEN_untied,    /* the head is one of its own */
     DT_WHEN_two_norms, /* parallel branches, each below its own norm */
 } dt_when;
 
