@@ -53,6 +53,12 @@ if(cli IN_LIST rooms)
   install(TARGETS drivetrain)
 endif()
 
+# Scripts that ask other runtimes about an export (`export --check peer`); the built program finds them beside itself.
+file(GLOB peers CONFIGURE_DEPENDS ${PROJECT_SOURCE_DIR}/tools/peers/*.py)
+file(MAKE_DIRECTORY ${PROJECT_BINARY_DIR}/share/drivetrain)
+file(CREATE_LINK ${PROJECT_SOURCE_DIR}/tools/peers ${PROJECT_BINARY_DIR}/share/drivetrain/peers SYMBOLIC)
+install(FILES ${peers} DESTINATION ${CMAKE_INSTALL_DATADIR}/drivetrain/peers)
+
 configure_file(${PROJECT_SOURCE_DIR}/cmake/drivetrain.pc.in ${PROJECT_BINARY_DIR}/drivetrain.pc @ONLY)
 install(TARGETS drivetrain_static drivetrain_shared)
 install(DIRECTORY include/drivetrain DESTINATION ${CMAKE_INSTALL_INCLUDEDIR} FILES_MATCHING PATTERN "*.h")

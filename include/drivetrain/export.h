@@ -41,6 +41,9 @@ typedef struct dt_export_request {
         write;            /**< layout, names, progress; format, cast and dtype are filled in from the above */
     dt_open_options open; /**< how the source is opened */
     bool unproved;        /**< do not load the result again */
+    bool ask_peer;        /**< the target's own runtime must answer alike, too */
+    const char *python;   /**< that runs runtimes; NULL = python3 of PATH */
+    const char *peers;    /**< the folder of their scripts (share/drivetrain/peers) */
     uint64_t
         proof_memory; /**< bytes that computing both models may take; more: tensors alone. 0 = a quarter of the machine */
 } dt_export_request;
@@ -49,8 +52,10 @@ typedef struct dt_export_request {
 typedef struct dt_exported {
     dt_export_result written;
     dt_verify_report *proof; /**< NULL when unproved */
-    const char *reason;      /**< why the proof's tolerance is what it is; static */
-    double seconds;          /**< of writing, without the proof */
+    dt_verify_report
+        *peer;          /**< the artefact against its target's own runtime; NULL when that was not asked */
+    const char *reason; /**< why the proof's tolerance is what it is; static */
+    double seconds;     /**< of writing, without the proof */
 } dt_exported;
 
 /**
@@ -58,7 +63,8 @@ typedef struct dt_exported {
  *
  * Errors   DT_UNSUPPORTED  the target cannot hold this model, type or layout: names the constraint and the nearest
  *                          choice that works; nothing was written
- *          others as dt_checkpoint_export; a failed proof is no error but a verdict (proof->pass)
+ *          DT_NOT_FOUND    the runtime to ask is not installed: says what to install; the model is written
+ *          others as dt_checkpoint_export; a failed proof is no error but a verdict (proof->pass, peer->pass)
  */
 dt_status dt_export(dt_exported *out, const dt_checkpoint *from, const char *output,
                     const dt_export_request *request, dt_error *err);

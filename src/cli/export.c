@@ -9,7 +9,9 @@
 #include <drivetrain/export.h>
 
 #include <stdio.h>
+#include <stdlib.h>
 #include <string.h>
+#include <unistd.h>
 
 static const option_spec options[] = {
     {"to", 0, OPTION_TEXT, "TARGET", "what to write; --list shows them"},
@@ -24,7 +26,9 @@ static const option_spec options[] = {
     {"vocab-size-divisible-by", 0, OPTION_INT, "N",
      "pad the vocabulary to a multiple of N times --tp [as stored, or 128]"},
     {"shard-bytes", 0, OPTION_BYTES, "BYTES", "hf: largest file [5G]"},
-    {"check", 0, OPTION_TEXT, "on|off", "reload what was written and compare it: tensors, then numbers [on]"},
+    {"check", 0, OPTION_TEXT, "on|off|peer",
+     "reload what was written and compare it; peer: let the target's own runtime answer, too [on]"},
+    {"python", 0, OPTION_TEXT, "PROGRAM", "the Python that runs a peer [python3]"},
     {"force", 0, OPTION_FLAG, NULL, "replace an existing output"},
     MODEL_OPTIONS,
     {NULL, 0, OPTION_FLAG, NULL, NULL},
@@ -46,6 +50,35 @@ static bool choice(const command_line *line, const char *option, const char *yes
     *out = word ? strcmp(word, yes) == 0 : otherwise;
     if (word && !*out && strcmp(word, no) != 0)
         return usage_error(line, "--%s \"%s\": expected %s or %s", option, word, yes, no), false;
+    return true;
+}
+
+/* The peers' scripts: where DRIVETRAIN_PEERS says, else in share/ beside the program or its bin/. */
+static const char *peers_folder(char path[4096])
+{
+    static const char *const place[] = {"share/drivetrain/peers", "../share/drivetrain/peers"};
+    const char *given = getenv("DRIVETRAIN_PEERS");
+    char self[2048];
+    ssize_t bytes = readlink("/proc/self/exe", self, sizeof self - 1);
+    while (bytes > 0 && self[bytes - 1] != '/')
+        bytes--;
+    for (size_t i = 0; !given && bytes > 0 && i < sizeof place / sizeof place[0]; i++) {
+        snprintf(path, 4096, "%.*s%s", (int)bytes, self, place[i]);
+        if (dt_is_folder(path))
+            return path;
+    }
+    return given ? given : place[0];
+}
+
+static bool check_of(const command_line *line, const char *word, dt_export_request *e)
+{
+    static char folder[4096];
+    e->unproved = word && strcmp(word, "off") == 0;
+    e->ask_peer = word && strcmp(word, "peer") == 0;
+    e->python = text_of(line, "python");
+    e->peers = peers_folder(folder);
+    if (word && !e->unproved && !e->ask_peer && strcmp(word, "on") != 0)
+        return usage_error(line, "--check \"%s\": expected on, off or peer", word), false;
     return true;
 }
 
@@ -99,7 +132,7 @@ static bool request_of(const command_line *line, request *r)
 {
     const dt_target *target;
     dt_error err = {0};
-    bool check;
+    const char *check = text_of(line, "check");
     if (!model_options_of(line, &r->open))
         return false;
     if (!line->positional_count || !text_of(line, "to"))
@@ -113,9 +146,8 @@ static bool request_of(const command_line *line, request *r)
     if (dt_target_find(r->export.target, &target, &err) != DT_OK)
         return usage_error(line, "--to: %s", err.line[0]), false;
     if (!heeded(line, target) || !write_options_of(line, &r->export.write) ||
-        !choice(line, "check", "on", "off", true, &check))
+        !check_of(line, check, &r->export))
         return false;
-    r->export.unproved = !check;
     output_of(line, r);
     return true;
 }
@@ -160,6 +192,9 @@ static void print_result(const request *r, const dt_checkpoint *c, const dt_expo
            e->written.files, e->seconds, rate);
     if (to_megatron(r))
         print_beyond_megatron(dt_checkpoint_config(c));
+    if (e->peer)
+        printf("peer: %s (%s; parity.txt has the numbers)\n", e->peer->pass ? "yes" : "NO",
+               e->peer->source ? e->peer->source : "the target's runtime");
     if (!e->proof && e->reason)
         printf("check: %s\n", e->reason);
     if (!e->proof)
@@ -174,12 +209,12 @@ static void print_result(const request *r, const dt_checkpoint *c, const dt_expo
 
 static json_t *result_json(const request *r, const dt_checkpoint *c, const dt_exported *e)
 {
-    return json_pack("{s:s, s:s, s:o, s:i, s:I, s:o, s:o, s:f, s:I, s:o}", "format", r->export.target, "path",
-                     r->output, "files", files_json(r->output), "tensors", e->written.tensors, "bytes",
-                     (json_int_t)e->written.bytes, "skipped", skipped_json(c), "extensions",
+    return json_pack("{s:s, s:s, s:o, s:i, s:I, s:o, s:o, s:f, s:I, s:o, s:o}", "format", r->export.target,
+                     "path", r->output, "files", files_json(r->output), "tensors", e->written.tensors,
+                     "bytes", (json_int_t)e->written.bytes, "skipped", skipped_json(c), "extensions",
                      to_megatron(r) ? beyond_megatron_json(dt_checkpoint_config(c)) : json_array(), "seconds",
                      e->seconds, "peak_bytes", (json_int_t)peak_resident_bytes(), "check",
-                     check_json(e->proof));
+                     check_json(e->proof), "peer", check_json(e->peer));
 }
 
 static dt_exit export_model(const command_line *line, request *r, const dt_checkpoint *c)
@@ -197,7 +232,8 @@ static dt_exit export_model(const command_line *line, request *r, const dt_check
         print_json(result_json(r, c, &done));
     else
         print_result(r, c, &done);
-    dt_exit code = done.proof && !done.proof->pass ? DT_EXIT_FAILED : DT_EXIT_DONE;
+    dt_exit code =
+        (done.proof && !done.proof->pass) || (done.peer && !done.peer->pass) ? DT_EXIT_FAILED : DT_EXIT_DONE;
     dt_exported_release(&done);
     return code;
 }

@@ -5,6 +5,7 @@
  * is measured by verify/ and written down by parity.c.
  */
 #include "export/parity.h"
+#include "export/peer.h"
 
 #include "base/fail.h"
 #include "base/text.h"
@@ -52,6 +53,9 @@ static dt_status check_layout(const dt_target *target, const dt_export_options *
 static dt_status plan(const dt_export_request *request, dt_export_options *write, dt_error *err)
 {
     const dt_target *target;
+    const dt_peer *peer;
+    if (request->ask_peer)
+        DT_PASS(dt_peer_find(request->target, &peer, err));
     DT_PASS(dt_target_find(request->target, &target, err));
     *write = request->write;
     write->format = target->name;
@@ -103,6 +107,11 @@ static dt_status prove(dt_exported *out, const dt_checkpoint *from, const char *
 {
     dt_verify_options o = {.model = {.dtype = "f32"}, .tensors_only = too_large_to_compute(request, from)};
     const char *source = dt_checkpoint_describe(from).path;
+    const dt_peer *peer;
+    if (request->ask_peer) {
+        DT_PASS(dt_peer_find(request->target, &peer, err));
+        DT_PASS(dt_peer_ask(&out->peer, peer, dt_checkpoint_config(from), output, request, err));
+    }
     if (write->cast && dt_dtype_block_elements(write->dtype) > 1) {
         out->reason = "it reloads whole; its values are quantised: compare with drivetrain verify";
         return reload(output, request, err);
@@ -136,5 +145,6 @@ dt_status dt_export(dt_exported *out, const dt_checkpoint *from, const char *out
 void dt_exported_release(dt_exported *exported)
 {
     dt_verify_report_destroy(exported->proof);
-    exported->proof = NULL;
+    dt_verify_report_destroy(exported->peer);
+    exported->proof = exported->peer = NULL;
 }

@@ -116,15 +116,30 @@ static json_t *strings_json(const char *const *list, int count)
     return array;
 }
 
+static json_t *text_json(const dt_verify_text *t)
+{
+    return t->present ? json_pack("{s:I, s:b, s:s?}", "rows", (json_int_t)t->rows, "match", t->match,
+                                  "remark", t->remark)
+                      : json_null();
+}
+
+/* What the target's own runtime said of the artefact. */
+static json_t *peer_json(const dt_verify_report *r)
+{
+    return r ? json_pack("{s:s?, s:b, s:f, s:o, s:o}", "runtime", r->source, "pass", r->pass, "tolerance",
+                         r->tolerance, "points", points_json(r), "greedy", text_json(&r->greedy))
+             : json_null();
+}
+
 /* Takes both sides. */
 static json_t *report_json(const dt_exported *e, json_t *artefact, json_t *source)
 {
     const dt_verify_report *r = e->proof;
-    return json_pack("{s:s, s:b, s:s, s:f, s:s, s:s?, s:s?, s:o, s:o, s:o, s:o}", "drivetrain", DT_VERSION,
-                     "pass", r->pass, "dtype", r->dtype, "tolerance", r->tolerance, "reason", e->reason,
-                     "first_divergence", r->first_divergence, "remark", r->remark, "points", points_json(r),
-                     "unchecked", strings_json(r->unchecked, r->unchecked_count), "artefact", artefact,
-                     "source", source);
+    return json_pack("{s:s, s:b, s:s, s:f, s:s, s:s?, s:s?, s:o, s:o, s:o, s:o, s:o}", "drivetrain",
+                     DT_VERSION, "pass", r->pass, "dtype", r->dtype, "tolerance", r->tolerance, "reason",
+                     e->reason, "first_divergence", r->first_divergence, "remark", r->remark, "points",
+                     points_json(r), "unchecked", strings_json(r->unchecked, r->unchecked_count), "artefact",
+                     artefact, "source", source, "peer", peer_json(e->peer));
 }
 
 /* ---- for people ---- */
@@ -178,6 +193,14 @@ static void put_report(dt_text *t, const dt_exported *e, const json_t *artefact,
     if (r->remark)
         dt_text_printf(t, "%s\n", r->remark);
     dt_text_printf(t, "allowed   %.1e: %s\n\n", r->tolerance, e->reason);
+    if (e->peer)
+        dt_text_printf(
+            t, "%-9s %s: %s says the same of the artefact: logits within %.1e of %.1e allowed, %s\n\n",
+            "peer", e->peer->pass ? "yes" : "NO", e->peer->source ? e->peer->source : "the runtime",
+            e->peer->point_count ? e->peer->points[0].max_rel : 0.0, e->peer->tolerance,
+            !e->peer->greedy.present ? "no text"
+            : e->peer->greedy.match  ? "the same text"
+                                     : "ANOTHER TEXT");
     put_side(t, "artefact", artefact);
     put_side(t, "source", source);
     put_points(t, r);

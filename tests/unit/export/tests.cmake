@@ -1,1 +1,2 @@
 dt_test(export/targets_test)
+dt_test(export/peer_test)
