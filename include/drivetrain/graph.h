@@ -263,6 +263,15 @@ dt_tensor *dt_sum_choices(dt_graph *g, dt_tensor *y, dt_tensor *weights);
 
 /** x [T, H], index [R] i32 → [R, H]: the rows whose logits are wanted. */
 dt_tensor *dt_take_rows(dt_graph *g, dt_tensor *x, dt_tensor *index);
+/** Rows of two sources [A, H] and [B, H] in any order → [T, H]: row t is x[i], i = index[t] ≥ 0, or y[-1 - i]. */
+dt_tensor *dt_merge_rows(dt_graph *g, dt_tensor *x, dt_tensor *y, dt_tensor *index);
+/**
+ * Σ_j weight[t, j] · table[index[t, j]] → [T, H]; index [T, k] i32, weight [T, k]. A table of positions resampled for
+ * another grid is k neighbours a row. Terms of weight 0 are left out, so a lone 1 gives the row's own bits.
+ */
+dt_tensor *dt_blend_rows(dt_graph *g, dt_tensor *table, dt_tensor *index, dt_tensor *weight);
+/** x [T, H], each column times its entry of w [H]: layer scale. */
+dt_tensor *dt_scale_columns(dt_graph *g, dt_tensor *x, dt_tensor *w);
 
 /** logits [T, V], labels [T] i32 → −log softmax(logits)[label] in [T]; a negative label gives 0. The softmax is over
  *  the first `vocab` columns (0 = all). */

@@ -8,16 +8,17 @@
 
 #include <inttypes.h>
 
-typedef enum check_kind { CHECK_IDS, CHECK_LENGTHS, CHECK_CACHE } check_kind;
+typedef enum check_kind { CHECK_IDS, CHECK_LENGTHS, CHECK_CACHE, CHECK_MERGE } check_kind;
 
 struct dt_check {
     check_kind kind;
-    const dt_tensor *a; /* ids; cumulative lengths; past */
+    const dt_tensor *a; /* ids; cumulative lengths; past; an index into two sources */
     const dt_tensor *b; /* cumulative lengths of what is appended (CACHE; NULL = nothing is) */
     const dt_tensor *table;
-    const dt_tensor *of; /* dim 0 bounds the ids, the rows, or the blocks */
-    int64_t limit;       /* ids: fixed bound instead of `of`; 0 = none */
-    int64_t first;       /* row of `of` that 0 stands for */
+    const dt_tensor *other; /* MERGE: the second source */
+    const dt_tensor *of;    /* dim 0 bounds the ids, the rows, or the blocks */
+    int64_t limit;          /* ids: fixed bound instead of `of`; 0 = none */
+    int64_t first;          /* row of `of` that 0 stands for */
     bool negative_allowed;
     struct dt_check *next;
 };
@@ -25,7 +26,8 @@ struct dt_check {
 static bool same(const dt_check *x, const dt_check *y)
 {
     return x->kind == y->kind && x->a == y->a && x->b == y->b && x->table == y->table && x->of == y->of &&
-           x->limit == y->limit && x->first == y->first && x->negative_allowed == y->negative_allowed;
+           x->other == y->other && x->limit == y->limit && x->first == y->first &&
+           x->negative_allowed == y->negative_allowed;
 }
 
 /* ---- making the list ---- */
@@ -94,6 +96,11 @@ static dt_status add_op(dt_check **list, const dt_op *op, dt_arena *arena, dt_er
                    arena, err);
     case DT_OP_take_rows: /* x, index */
         return add(list, (dt_check){.kind = CHECK_IDS, .a = in[1], .of = in[0]}, arena, err);
+    case DT_OP_merge_rows: /* x, y, index */
+        return add(list, (dt_check){.kind = CHECK_MERGE, .a = in[2], .of = in[0], .other = in[1]}, arena,
+                   err);
+    case DT_OP_blend_rows: /* table, index, weight */
+        return add(list, (dt_check){.kind = CHECK_IDS, .a = in[1], .of = in[0]}, arena, err);
     case DT_OP_cross_entropy: { /* logits, labels */
         int64_t vocab = op->attr.cross_entropy.vocab;
         if (vocab == 0)
@@ -140,6 +147,21 @@ static dt_status check_ids(const dt_check *check, const int32_t *ids, const int6
             return dt_fail(err, DT_INVALID,
                            "input \"%s\", row %" PRId64 ": %" PRId32 " is outside [0, %" PRId64 ")",
                            name_of(check->a), i, ids[i], limit);
+    return DT_OK;
+}
+
+static dt_status check_merge(const dt_check *check, const int32_t *index, const int64_t *counts,
+                             dt_error *err)
+{
+    int64_t first = dt_dim_count(check->of->dim[0], counts);
+    int64_t second = dt_dim_count(check->other->dim[0], counts);
+    int64_t n = dt_tensor_elements(check->a, counts);
+    for (int64_t i = 0; i < n; i++)
+        if (index[i] >= first || index[i] < -second)
+            return dt_fail(err, DT_INVALID,
+                           "input \"%s\", row %" PRId64 ": %" PRId32 " is outside [-%" PRId64 ", %" PRId64
+                           "), the rows of its two sources",
+                           name_of(check->a), i, index[i], second, first);
     return DT_OK;
 }
 
@@ -208,6 +230,9 @@ dt_status dt_checks_run(const dt_check *checks, void *const *bound, const int64_
             break;
         case CHECK_LENGTHS:
             DT_PASS(check_lengths(check, bound[check->a->id], counts, err));
+            break;
+        case CHECK_MERGE:
+            DT_PASS(check_merge(check, bound[check->a->id], counts, err));
             break;
         case CHECK_CACHE:
             DT_PASS(check_cache(check, bound, counts, err));

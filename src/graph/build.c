@@ -388,6 +388,21 @@ dt_tensor *dt_take_rows(dt_graph *g, dt_tensor *x, dt_tensor *index)
     return result_of(g, DT_OP_take_rows, NULL, INPUTS(x, index));
 }
 
+dt_tensor *dt_merge_rows(dt_graph *g, dt_tensor *x, dt_tensor *y, dt_tensor *index)
+{
+    return result_of(g, DT_OP_merge_rows, NULL, INPUTS(x, y, index));
+}
+
+dt_tensor *dt_blend_rows(dt_graph *g, dt_tensor *table, dt_tensor *index, dt_tensor *weight)
+{
+    return result_of(g, DT_OP_blend_rows, NULL, INPUTS(table, index, weight));
+}
+
+dt_tensor *dt_scale_columns(dt_graph *g, dt_tensor *x, dt_tensor *w)
+{
+    return result_of(g, DT_OP_scale_columns, NULL, INPUTS(x, w));
+}
+
 dt_tensor *dt_cross_entropy(dt_graph *g, dt_tensor *logits, dt_tensor *labels, int64_t vocab)
 {
     dt_attributes attr = {.cross_entropy = {vocab}};

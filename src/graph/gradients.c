@@ -164,6 +164,44 @@ void dt_gradient_take_rows(dt_graph *g, const dt_op *op, dt_tensor *const *dy, c
         dx[0] = append_one(g, op->input[0], DT_OP_put_rows, NULL, INPUTS(dy[0], op->input[1], op->input[0]));
 }
 
+/* Each source gets the rows that came from it. */
+void dt_gradient_merge_rows(dt_graph *g, const dt_op *op, dt_tensor *const *dy, const bool *want,
+                            dt_tensor **dx)
+{
+    for (int i = 0; i < 2; i++) {
+        dt_attributes attr = {.rows = {.other = i == 1}};
+        if (want[i])
+            dx[i] =
+                append_one(g, op->input[i], DT_OP_put_rows, &attr, INPUTS(dy[0], op->input[2], op->input[i]));
+    }
+}
+
+/* The weights follow from sizes; nobody differentiates by them. */
+void dt_gradient_blend_rows(dt_graph *g, const dt_op *op, dt_tensor *const *dy, const bool *want,
+                            dt_tensor **dx)
+{
+    if (want[0])
+        dx[0] = append_one(g, op->input[0], DT_OP_blend_grad, NULL,
+                           INPUTS(dy[0], op->input[1], op->input[2], op->input[0]));
+    if (want[2])
+        dt_graph_fail(g, DT_UNSUPPORTED, "blend_rows has no gradient for its weights %s",
+                      dt_tensor_print(op->input[2]).text);
+}
+
+/* dx = dy · w by columns, dw = Σ_t dy · x */
+void dt_gradient_scale_columns(dt_graph *g, const dt_op *op, dt_tensor *const *dy, const bool *want,
+                               dt_tensor **dx)
+{
+    dt_attributes sum = {.sum = {1}};
+    dt_tensor *x = op->input[0], *w = op->input[1];
+    if (want[0])
+        dx[0] = append_one(g, x, DT_OP_scale_columns, NULL, INPUTS(dy[0], w));
+    if (want[1]) {
+        dt_tensor *product = append_one(g, w, DT_OP_multiply, NULL, INPUTS(dy[0], x));
+        dx[1] = product ? append_one(g, w, DT_OP_column_sum, &sum, INPUTS(product)) : NULL;
+    }
+}
+
 void dt_gradient_cross_entropy(dt_graph *g, const dt_op *op, dt_tensor *const *dy, const bool *want,
                                dt_tensor **dx)
 {

@@ -84,6 +84,9 @@ typedef union dt_attributes {
         int64_t first; /* embedding and its gradient: row of the table that id 0 stands for */
     } embedding;
     struct {
+        bool other; /* put_rows: of merge_rows' second source */
+    } rows;
+    struct {
         int64_t width, first;
         bool single;
     } sinusoid;

@@ -319,6 +319,64 @@ dt_status dt_shape_take_rows(const dt_op *op, dt_signature *out, dt_error *err)
     return DT_OK;
 }
 
+/* (x [A, H], y [B, H], index [T]) → [T, H] */
+dt_status dt_shape_merge_rows(const dt_op *op, dt_signature *out, dt_error *err)
+{
+    const dt_tensor *x = op->input[0], *y = op->input[1], *index = op->input[2];
+    DT_PASS(dt_need_matrix(op, "x", x, err));
+    DT_PASS(dt_need_matrix(op, "y", y, err));
+    DT_PASS(dt_need_indices(op, "index", index, err));
+    if (!dt_dim_equal(x->dim[1], y->dim[1]))
+        return dt_bad_shape(op, "y", y, err, "have the columns of x %s", dt_tensor_print(x).text);
+    dt_signature_add(out, 2, (dt_dim[]){index->dim[0], x->dim[1]});
+    return DT_OK;
+}
+
+/* What index [T, k] and weight [T, k] must be for a table [V, H]. */
+static dt_status check_blend(const dt_op *op, const dt_tensor *table, const dt_tensor *index,
+                             const dt_tensor *weight, dt_error *err)
+{
+    DT_PASS(dt_need_matrix(op, "table", table, err));
+    DT_PASS(dt_need_matrix(op, "weight", weight, err));
+    if (index->dtype != DT_I32 || index->rank != 2 || !dt_dim_equal(index->dim[0], weight->dim[0]) ||
+        !dt_dim_equal(index->dim[1], weight->dim[1]))
+        return dt_bad_shape(op, "index", index, err, "be i32 and have the shape of weight %s",
+                            dt_tensor_print(weight).text);
+    return DT_OK;
+}
+
+/* (table [V, H], index [T, k], weight [T, k]) → [T, H] */
+dt_status dt_shape_blend_rows(const dt_op *op, dt_signature *out, dt_error *err)
+{
+    const dt_tensor *table = op->input[0], *index = op->input[1];
+    DT_PASS(check_blend(op, table, index, op->input[2], err));
+    dt_signature_add(out, 2, (dt_dim[]){index->dim[0], table->dim[1]});
+    return DT_OK;
+}
+
+/* (dy [T, H], index [T, k], weight [T, k], table [V, H]) → as table */
+dt_status dt_shape_blend_grad(const dt_op *op, dt_signature *out, dt_error *err)
+{
+    const dt_tensor *dy = op->input[0], *table = op->input[3];
+    DT_PASS(dt_need_matrix(op, "dy", dy, err));
+    DT_PASS(check_blend(op, table, op->input[1], op->input[2], err));
+    if (!dt_dim_equal(dy->dim[0], op->input[1]->dim[0]) || !dt_dim_equal(dy->dim[1], table->dim[1]))
+        return dt_bad_shape(op, "dy", dy, err, "have the rows of index %s and the columns of table %s",
+                            dt_tensor_print(op->input[1]).text, dt_tensor_print(table).text);
+    dt_signature_add_like(out, table);
+    return DT_OK;
+}
+
+/* (x [T, H], w [H]) → as x */
+dt_status dt_shape_scale_columns(const dt_op *op, dt_signature *out, dt_error *err)
+{
+    const dt_tensor *x = op->input[0];
+    DT_PASS(dt_need_matrix(op, "x", x, err));
+    DT_PASS(dt_need_vector(op, "w", op->input[1], x->dim[1], "one for each column of x", err));
+    dt_signature_add_like(out, x);
+    return DT_OK;
+}
+
 /* (logits [T, V], labels [T]) → [T] */
 dt_status dt_shape_cross_entropy(const dt_op *op, dt_signature *out, dt_error *err)
 {

@@ -352,28 +352,104 @@ static void add_row(float *y, const float *x, int64_t n)
     }
 }
 
-/* out[first + index[t]] += dy[t]; a thread owns rows of `out` and looks through all indices for them. */
-static void scatter(const dt_data *dy, const dt_data *index, int64_t first, const dt_data *out, int thread,
-                    int threads)
+/* A row of either source: merging copies, so it costs its bytes. */
+static void merge_rows(const dt_kernel_call *call, int thread, int threads)
+{
+    const int32_t *index = call->input[2].data;
+    int64_t begin, end;
+    dt_share(call->output[0].dim[0], 1, thread, threads, &begin, &end);
+    for (int64_t t = begin; t < end; t++)
+        memcpy(row_of(&call->output[0], t),
+               index[t] >= 0 ? row_of(&call->input[0], index[t]) : row_of(&call->input[1], -1 - index[t]),
+               (size_t)call->output[0].dim[1] * sizeof(float));
+}
+
+/* y = w · x for the first term of a row's sum, y += w · x for the others. */
+static void blend_row(float *y, const float *x, float w, bool first, int64_t n)
+{
+    for (int64_t i = 0; i < n; i += 16) {
+        int64_t count = n - i < 16 ? n - i : 16;
+        vf term = v_load_n(x + i, count);
+        v_store_n(y + i, first ? v_mul(v_set(w), term) : v_fma(v_set(w), term, v_load_n(y + i, count)),
+                  count);
+    }
+}
+
+static void blend_rows(const dt_kernel_call *call, int thread, int threads)
+{
+    const dt_data *table = &call->input[0], *out = &call->output[0];
+    const int32_t *index = call->input[1].data;
+    int64_t terms = call->input[2].dim[1], begin, end;
+    dt_share(out->dim[0], 1, thread, threads, &begin, &end);
+    for (int64_t t = begin; t < end; t++) {
+        bool first = true;
+        for (int64_t j = 0; j < terms; j++) {
+            float w = row_of(&call->input[2], t)[j];
+            if (w == 0)
+                continue;
+            blend_row(row_of(out, t), row_of(table, index[t * terms + j]), w, first, out->dim[1]);
+            first = false;
+        }
+        if (first)
+            memset(row_of(out, t), 0, (size_t)out->dim[1] * sizeof(float));
+    }
+}
+
+/* A thread owns rows of the table's gradient, as in scatter. */
+static void blend_grad(const dt_kernel_call *call, int thread, int threads)
+{
+    const dt_data *dy = &call->input[0], *out = &call->output[0];
+    const int32_t *index = call->input[1].data;
+    const float *weight = call->input[2].data;
+    int64_t terms = call->input[2].dim[1], begin, end;
+    dt_share(out->dim[0], 1, thread, threads, &begin, &end);
+    memset(row_of(out, begin), 0, (size_t)((end - begin) * out->dim[1]) * sizeof(float));
+    for (int64_t at = 0; at < dy->dim[0] * terms; at++)
+        if (index[at] >= begin && index[at] < end && weight[at] != 0)
+            blend_row(row_of(out, index[at]), row_of(dy, at / terms), weight[at], false, out->dim[1]);
+}
+
+static void scale_columns(const dt_kernel_call *call, int thread, int threads)
+{
+    const float *w = call->input[1].data;
+    int64_t cols = call->output[0].dim[1], begin, end;
+    dt_share(call->output[0].dim[0], 1, thread, threads, &begin, &end);
+    for (int64_t t = begin; t < end; t++)
+        for (int64_t i = 0; i < cols; i += 16) {
+            int64_t n = cols - i < 16 ? cols - i : 16;
+            v_store_n(row_of(&call->output[0], t) + i,
+                      v_mul(v_load_n(row_of(&call->input[0], t) + i, n), v_load_n(w + i, n)), n);
+        }
+}
+
+/*
+ * out[first + index[t]] += dy[t], `other`: out[-1 - index[t]]; a thread owns rows of `out` and looks through all indices
+ * for them.
+ */
+static void scatter(const dt_data *dy, const dt_data *index, int64_t first, bool other, const dt_data *out,
+                    int thread, int threads)
 {
     const int32_t *ids = index->data;
     int64_t begin, end;
     dt_share(out->dim[0], 1, thread, threads, &begin, &end);
     memset(row_of(out, begin), 0, (size_t)((end - begin) * out->dim[1]) * sizeof(float));
-    for (int64_t t = 0; t < index->dim[0]; t++)
-        if (first + ids[t] >= begin && first + ids[t] < end)
-            add_row(row_of(out, first + ids[t]), row_of(dy, t), out->dim[1]);
+    for (int64_t t = 0; t < index->dim[0]; t++) {
+        int64_t to = other ? -1 - (int64_t)ids[t] : first + ids[t];
+        if (to >= begin && to < end)
+            add_row(row_of(out, to), row_of(dy, t), out->dim[1]);
+    }
 }
 
 static void embedding_grad(const dt_kernel_call *call, int thread, int threads)
 {
-    scatter(&call->input[1], &call->input[0], call->op->attr.embedding.first, &call->output[0], thread,
+    scatter(&call->input[1], &call->input[0], call->op->attr.embedding.first, false, &call->output[0], thread,
             threads);
 }
 
 static void put_rows(const dt_kernel_call *call, int thread, int threads)
 {
-    scatter(&call->input[0], &call->input[1], 0, &call->output[0], thread, threads);
+    scatter(&call->input[0], &call->input[1], 0, call->op->attr.rows.other, &call->output[0], thread,
+            threads);
 }
 
 static void column_sum(const dt_kernel_call *call, int thread, int threads)

@@ -1,5 +1,6 @@
 /*
- * elementwise.c (reference) - add, multiply, scale (factor rounded to f32), scale_by (a factor computed in the graph).
+ * elementwise.c (reference) - add, multiply, scale (factor rounded to f32), scale_by (a factor computed in the
+ * graph), scale_columns (a factor a column).
  */
 #include "backend/reference/kernels.h"
 
@@ -27,6 +28,16 @@ void dt_reference_multiply(const dt_kernel_call *call, int thread, int threads)
     share(call, thread, threads, &begin, &end);
     for (int64_t i = begin; i < end; i++)
         y[i] = (float)((double)a[i] * (double)b[i]);
+}
+
+void dt_reference_scale_columns(const dt_kernel_call *call, int thread, int threads)
+{
+    const float *x = call->input[0].data, *w = call->input[1].data;
+    int64_t cols = dt_reference_cols(&call->input[0]), begin, end;
+    float *y = call->output[0].data;
+    share(call, thread, threads, &begin, &end);
+    for (int64_t i = begin; i < end; i++)
+        y[i] = (float)((double)x[i] * (double)w[i % cols]);
 }
 
 static void scale(const dt_kernel_call *call, float factor, int thread, int threads)

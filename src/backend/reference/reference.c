@@ -22,6 +22,7 @@ static const dt_kernel with_scratch[DT_OP_COUNT] = {
     WITH_SCRATCH(embedding, dt_reference_columns_scratch),
     WITH_SCRATCH(embedding_grad, dt_reference_columns_scratch),
     WITH_SCRATCH(put_rows, dt_reference_columns_scratch),
+    WITH_SCRATCH(blend_grad, dt_reference_columns_scratch),
     WITH_SCRATCH(rms_norm_dw, dt_reference_columns_scratch),
     WITH_SCRATCH(layer_norm_dw, dt_reference_columns_scratch),
     WITH_SCRATCH(fused_linear, dt_reference_fused_linear_scratch),

@@ -333,6 +333,46 @@ static void make_put_rows(rig_case *c, cpu_dice *dice)
     c->in[2] = rig_rows(T, H, cpu_floats(dice, T * H, 1));
 }
 
+static void make_merge_rows(rig_case *c, cpu_dice *dice)
+{
+    int64_t A = cpu_size(dice, 100), B = cpu_size(dice, MOST), H = cpu_size(dice, MOST);
+    int64_t T = cpu_size(dice, 200);
+    c->in[0] = rig_on(rig_rows(A, H, cpu_floats(dice, A * H, 1)), "first");
+    c->in[1] = rig_on(rig_rows(B, H, cpu_floats(dice, B * H, 1)), "second");
+    c->in[2] = rig_ids(T, cpu_ids(dice, T, -B, A));
+}
+
+/* The half of merge_rows' gradient that takes what the other source gave. */
+static void make_put_other_rows(rig_case *c, cpu_dice *dice)
+{
+    int64_t T = cpu_size(dice, MOST), H = cpu_size(dice, MOST), R = cpu_size(dice, 100);
+    c->attr.rows.other = cpu_roll(dice, 0, 1);
+    c->in[0] = rig_on(rig_rows(R, H, cpu_floats(dice, R * H, 1)), "picked");
+    c->in[1] = rig_on(rig_ids(R, cpu_ids(dice, R, -T, T)), "picked");
+    c->in[2] = rig_rows(T, H, cpu_floats(dice, T * H, 1));
+}
+
+static void make_blend_rows(rig_case *c, cpu_dice *dice)
+{
+    int64_t V = cpu_size(dice, 100), T = cpu_size(dice, 100), H = cpu_size(dice, MOST);
+    int64_t k = cpu_size(dice, 16);
+    bool back = c->kind == DT_OP_blend_grad;
+    float *weight = cpu_floats(dice, T * k, 1);
+    weight[cpu_roll(dice, 0, T * k - 1)] = 0;
+    if (back)
+        c->in[0] = rig_rows(T, H, cpu_floats(dice, T * H, 1));
+    c->in[back ? 3 : 0] = rig_weight(V, H, cpu_floats(dice, V * H, 1));
+    c->in[1] = rig_choices(T, k, cpu_ids(dice, T * k, 0, V));
+    c->in[2] = rig_rows(T, k, weight);
+}
+
+static void make_scale_columns(rig_case *c, cpu_dice *dice)
+{
+    int64_t T = cpu_size(dice, 100), H = cpu_size(dice, MOST);
+    c->in[0] = rig_rows(T, H, cpu_floats(dice, T * H, 1));
+    c->in[1] = rig_weight(H, 0, cpu_floats(dice, H, 1));
+}
+
 static void make_cross_entropy(rig_case *c, cpu_dice *dice)
 {
     int64_t T = cpu_size(dice, 200), V = cpu_size(dice, MOST), vocab = cpu_roll(dice, 1, V);
@@ -390,6 +430,11 @@ static const op_row rows[] = {
     {DT_OP_rope, make_rope, 3e-7, false},
     {DT_OP_take_rows, make_take_rows, 0, false},
     {DT_OP_put_rows, make_put_rows, 1e-6, false},
+    {DT_OP_put_rows, make_put_other_rows, 1e-6, false},
+    {DT_OP_merge_rows, make_merge_rows, 0, false},
+    {DT_OP_blend_rows, make_blend_rows, 1e-6, false},
+    {DT_OP_blend_grad, make_blend_rows, 1e-6, false},
+    {DT_OP_scale_columns, make_scale_columns, 1e-7, false},
     {DT_OP_cross_entropy, make_cross_entropy, 5e-7, false},
     {DT_OP_cross_entropy_grad, make_cross_entropy, 2e-6, false},
     {DT_OP_dot, make_whole_sum, 1e-7, false},

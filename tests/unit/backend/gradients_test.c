@@ -303,6 +303,33 @@ static dt_tensor *take_rows(lab *l)
     return dt_take_rows(l->g, x, index);
 }
 
+static dt_tensor *merge_rows(lab *l)
+{
+    int64_t B = between(l, 1, 4);
+    dt_tensor *x = rows(l, l->H), *y = weight(l, B, l->H);
+    return dt_merge_rows(l->g, x, y, whole(l, l->sources, 0, l->S, -B, l->T - 1));
+}
+
+static dt_tensor *blend_rows(lab *l)
+{
+    char name[16];
+    int64_t V = between(l, 1, 5), k = between(l, 1, 4);
+    dt_tensor *table = weight(l, V, l->H);
+    int32_t *data = malloc((size_t)(l->T * k) * sizeof *data + 1);
+    for (int64_t i = 0; i < l->T * k; i++)
+        data[i] = (int32_t)between(l, 0, V - 1);
+    dt_tensor *index =
+        dt_graph_input(l->g, new_name(l, name), DT_I32, 2, (dt_dim[]){{l->tokens, 0}, {NULL, k}});
+    keep_leaf(l, index, data, false);
+    return dt_blend_rows(l->g, table, index, values(l, l->tokens, l->T, k, false));
+}
+
+static dt_tensor *scale_columns(lab *l)
+{
+    dt_tensor *x = rows(l, l->H);
+    return dt_scale_columns(l->g, x, weight(l, l->H, 0));
+}
+
 static dt_tensor *split_groups(lab *l)
 {
     int64_t groups = between(l, 1, 3), width[3] = {between(l, 1, 4), between(l, 1, 3), 2};
@@ -319,6 +346,9 @@ static void gradients__of_rows(void **state)
     CHECK(embedding);
     CHECK(linear);
     CHECK(take_rows);
+    CHECK(merge_rows);
+    CHECK(blend_rows);
+    CHECK(scale_columns);
     CHECK(split_groups);
 }
 

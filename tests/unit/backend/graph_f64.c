@@ -321,6 +321,25 @@ static void run_op(const graph_f64 *f, const dt_op *op)
     case DT_OP_embedding:
     case DT_OP_take_rows:
         return embedding(x, w, y);
+    case DT_OP_merge_rows:
+        for (int64_t t = 0; t < y.rows; t++)
+            for (int64_t i = 0; i < y.cols; i++)
+                y.at[t * y.cols + i] = b.at[t] >= 0 ? x.at[(int64_t)b.at[t] * y.cols + i]
+                                                    : w.at[(-1 - (int64_t)b.at[t]) * y.cols + i];
+        return;
+    case DT_OP_blend_rows:
+        for (int64_t t = 0; t < y.rows; t++)
+            for (int64_t i = 0; i < y.cols; i++) {
+                y.at[t * y.cols + i] = 0;
+                for (int64_t j = 0; j < b.cols; j++)
+                    y.at[t * y.cols + i] +=
+                        b.at[t * b.cols + j] * x.at[(int64_t)w.at[t * b.cols + j] * y.cols + i];
+            }
+        return;
+    case DT_OP_scale_columns:
+        for (int64_t i = 0; i < n; i++)
+            y.at[i] = x.at[i] * w.at[i % y.cols];
+        return;
     case DT_OP_linear:
         return linear(x, w, b, y);
     case DT_OP_rms_norm:

@@ -193,6 +193,34 @@ static void reference_ops__rows_are_gathered_and_added_back(void **state)
     expect(&c, (double[]){10, 20, 0, 0, 1101, 2202}, 6);
 }
 
+static void reference_ops__rows_of_two_sources_are_merged_and_parted(void **state)
+{
+    float x[] = {1, 2, 3, 4}, y[] = {5, 6, 7, 8, 9, 10}, dy[] = {1, 1, 2, 2, 4, 4, 8, 8};
+    int32_t index[] = {1, -1, -3, 1};
+    rig_operand a = rig_on(rig_rows(2, 2, x), "a"), b = rig_on(rig_rows(3, 2, y), "b");
+    rig_case c = {.kind = DT_OP_merge_rows, .in = {a, b, rig_ids(4, index)}};
+    expect(&c, (double[]){3, 4, 5, 6, 9, 10, 3, 4}, 8);
+    c = (rig_case){.kind = DT_OP_put_rows, .in = {rig_rows(4, 2, dy), rig_ids(4, index), a}};
+    expect(&c, (double[]){0, 0, 9, 9}, 4);
+    c.attr.rows.other = true;
+    c.in[2] = b;
+    expect(&c, (double[]){2, 2, 0, 0, 4, 4}, 6);
+}
+
+static void reference_ops__rows_are_blended_and_columns_scaled(void **state)
+{
+    float table[] = {1, 2, 10, 20, INFINITY, 200}, weight[] = {0.5f, 0.25f, 0, 1}, dy[] = {4, 8, 1, 1};
+    int32_t index[] = {0, 1, 2, 1};
+    rig_operand picked = rig_choices(2, 2, index), weights = rig_rows(2, 2, weight);
+    rig_case c = {.kind = DT_OP_blend_rows, .in = {rig_weight(3, 2, table), picked, weights}};
+    expect(&c, (double[]){3, 6, 10, 20}, 4); /* a weight of 0 reads nothing */
+    c = (rig_case){.kind = DT_OP_blend_grad,
+                   .in = {rig_rows(2, 2, dy), picked, weights, rig_weight(3, 2, table)}};
+    expect(&c, (double[]){2, 4, 2, 3, 0, 0}, 6);
+    c = (rig_case){.kind = DT_OP_scale_columns, .in = {rig_rows(2, 2, dy), rig_weight(2, 0, weight)}};
+    expect(&c, (double[]){2, 2, 0.5, 0.25}, 4);
+}
+
 /* Rows of torch tables: Marian's of an odd width (a sine more than cosines), and M2M100's (a zero at the end). */
 static void reference_ops__sinusoids_are_transformers(void **state)
 {
@@ -377,6 +405,8 @@ int main(void)
         cmocka_unit_test(reference_ops__norms_are_pytorchs),
         cmocka_unit_test(reference_ops__rope_is_transformers),
         cmocka_unit_test(reference_ops__rope_turns_back),
+        cmocka_unit_test(reference_ops__rows_of_two_sources_are_merged_and_parted),
+        cmocka_unit_test(reference_ops__rows_are_blended_and_columns_scaled),
         cmocka_unit_test(reference_ops__sinusoids_are_transformers),
         cmocka_unit_test(reference_ops__cross_entropy_is_pytorchs),
         cmocka_unit_test(reference_ops__products_and_their_gradients),

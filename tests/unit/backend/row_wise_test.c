@@ -59,6 +59,8 @@ static const row_case cases[] = {
     {DT_OP_layer_norm, NORM, {{'x', K, 0}, {'w', K, 0}, {'w', K, 0}}},
     {DT_OP_add, NONE, {{'x', K, 0}, {'x', K, 0}}},
     {DT_OP_multiply, NONE, {{'x', K, 0}, {'x', K, 0}}},
+    {DT_OP_blend_rows, NONE, {{'w', V, K}, {'e', 3, V}, {'x', 3, 0}}},
+    {DT_OP_scale_columns, NONE, {{'x', K, 0}, {'w', K, 0}}},
     {DT_OP_scale, {.scale = {.factor = 0.3}}, {{'x', K, 0}}},
     {DT_OP_activate, ACT, {{'x', K, 0}}},
     {DT_OP_glu, ACT, {{'x', K, 0}}},
