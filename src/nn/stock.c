@@ -30,7 +30,9 @@ static bool matters(const dt_model_config *c, const char *key)
 
 const char *dt_config_beyond_megatron(const dt_model_config *c, int index)
 {
-    if (c->position_embedding_type == DT_POSITION_SINUSOIDAL && index-- == 0)
+    bool foreign_positions = c->position_embedding_type == DT_POSITION_SINUSOIDAL ||
+                             c->position_embedding_type == DT_POSITION_ALIBI;
+    if (foreign_positions && index-- == 0)
         return "position_embedding_type";
 #define DIFFERS(field, key, initial)                                                                         \
     if (c->field != (initial) && foreign(key) && matters(c, key) && index-- == 0)                            \
