@@ -24,6 +24,7 @@ typedef struct dt_verify_options {
     double grad_tolerance;  /**< 0 = 2e-5 */
     bool allow_unchecked;   /**< unchecked points do not spoil the verdict */
     bool tensors_only;      /**< two models: compare what they hold, and compute nothing */
+    bool numbers_only;      /**< two models: compute, and do not compare what they hold (an engine cannot say) */
     dt_model_options model; /**< dtype NULL = the recording's */
 } dt_verify_options;
 

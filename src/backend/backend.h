@@ -19,6 +19,8 @@ typedef struct dt_executor dt_executor;
 
 /* ---- weights ---- */
 
+struct dt_weight_form;
+
 /* Where parameters come from: a checkpoint, a test's arrays. Rows are of the parameter seen as [dim 0, rest]. */
 typedef struct dt_weight_source {
     void *user;
@@ -31,6 +33,10 @@ typedef struct dt_weight_source {
     const void *(*direct)(void *user, const char *name, dt_dtype dtype);
     /* The source pages behind a name are no longer needed. May be a NULL pointer. */
     void (*drop)(void *user, const char *name);
+    /* Where parameters are kept in forms already (an engine): the bytes of one, mapped. Then nothing is packed, and a
+     * form that is not there is an error. A NULL pointer elsewhere. */
+    dt_status (*formed)(void *user, const char *name, const struct dt_weight_form *form, size_t bytes,
+                        const void **data, dt_error *err);
 } dt_weight_source;
 
 /* A layout in which a kernel reads a matrix [rows, cols]. `rows`: row-major, in a given type (dt_form_rows). */
@@ -62,6 +68,8 @@ dt_status dt_weights_create(dt_weights **out, const dt_weight_source *source, dt
 void dt_weights_destroy(dt_weights *weights);
 dt_status dt_weights_get(dt_weights *weights, const char *name, const dt_weight_form *form,
                          const dt_weight **out, dt_error *err);
+/* Give the memory of one back; no executor may hold it. */
+void dt_weights_forget(dt_weights *weights, const dt_weight *weight);
 size_t dt_weights_bytes(const dt_weights *weights); /* private memory held in packed forms */
 
 /* ---- kernels ---- */
@@ -91,7 +99,8 @@ typedef struct dt_kernel {
 
 struct dt_backend {
     const char *name;
-    dt_dtype dtype; /* of products: how weights of linear and embedding are held (f32, bf16, f16, q8_0) */
+    const char *isa; /* the instruction set of its kernels */
+    dt_dtype dtype;  /* of products: how weights of linear and embedding are held (f32, bf16, f16, q8_0) */
     /* The kernel for an op, or NULL when this backend has none. */
     const dt_kernel *(*kernel)(const dt_backend *backend, const dt_op *op);
     /* The form in which `op` reads its parameter in input `slot`. Never NULL for kernels of this backend. */
@@ -123,6 +132,15 @@ dt_status dt_executor_create(dt_executor **out, const dt_backend *backend, dt_gr
                              dt_weights *weights, dt_pool *pool, const dt_executor_options *options,
                              dt_error *err);
 void dt_executor_destroy(dt_executor *executor);
+
+/*
+ * What an executor of the graph would ask for, without memory or weights: `use` is called for each op with its kernel,
+ * and for each parameter that it reads with its form (else form and name NULL). Rewrites the graph as creating does.
+ */
+typedef dt_status (*dt_form_user)(void *user, const dt_op *op, const dt_kernel *kernel, const char *name,
+                                  const dt_weight_form *form, dt_error *err);
+dt_status dt_executor_forms(const dt_backend *backend, dt_graph *graph, dt_form_user use, void *user,
+                            dt_error *err);
 
 /* Bind an input or state to the caller's memory (dense; valid until rebound). */
 dt_status dt_executor_bind(dt_executor *executor, const char *name, void *data, dt_error *err);

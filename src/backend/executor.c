@@ -262,6 +262,50 @@ dt_status dt_executor_create(dt_executor **out, const dt_backend *backend, dt_gr
     return status;
 }
 
+/* The forms of one op's parameters. */
+static dt_status use_forms(dt_executor *e, const dt_op *op, dt_form_user use, void *user, dt_error *err)
+{
+    const step *s = &e->step[op->id];
+    bool none = true;
+    for (int i = 0; i < op->input_count; i++) {
+        const dt_tensor *t = op->input[i];
+        if (t == NULL || t->kind != DT_TENSOR_PARAM)
+            continue;
+        none = false;
+        DT_PASS(use(user, op, s->kernel, t->name, s->backend->form(s->backend, op, i), err));
+    }
+    return none ? use(user, op, s->kernel, NULL, NULL, err) : DT_OK;
+}
+
+static dt_status settle_forms(dt_executor *e, dt_form_user use, void *user, dt_error *err)
+{
+    dt_graph *g = e->graph;
+    if (e->backend->fuse != NULL)
+        DT_PASS(e->backend->fuse(e->backend, g, err));
+    DT_PASS(take_tables(e, err));
+    for (int i = 0; i < g->op_count; i++) {
+        DT_PASS(choose_kernel(e, g->op[i], err));
+        DT_PASS(use_forms(e, g->op[i], use, user, err));
+    }
+    return DT_OK;
+}
+
+dt_status dt_executor_forms(const dt_backend *backend, dt_graph *graph, dt_form_user use, void *user,
+                            dt_error *err)
+{
+    dt_arena *arena = dt_arena_create();
+    if (arena == NULL)
+        return dt_fail_memory(err, sizeof(dt_executor), "an executor's tables");
+    dt_executor e = {
+        .arena = arena, .backend = backend, .fallback = dt_reference_backend(backend->dtype), .graph = graph};
+    dt_status status = e.fallback == NULL
+                           ? dt_fail(err, DT_UNSUPPORTED, "no reference backend computes in %s",
+                                     dt_dtype_name(backend->dtype))
+                           : settle_forms(&e, use, user, err);
+    dt_arena_destroy(arena);
+    return status;
+}
+
 void dt_executor_destroy(dt_executor *e)
 {
     if (e == NULL)

@@ -264,6 +264,25 @@ static dt_status pack(dt_weights *weights, entry *e, dt_error *err)
     return DT_OK;
 }
 
+/* From a source that keeps forms. */
+static dt_status take_formed(const dt_weights *weights, dt_weight *weight, dt_error *err)
+{
+    size_t bytes = weight->form->bytes(weight->form, weight->rows, weight->cols);
+    return weights->source.formed(weights->source.user, weight->name, weight->form, bytes, &weight->data,
+                                  err);
+}
+
+void dt_weights_forget(dt_weights *weights, const dt_weight *weight)
+{
+    for (entry **e = &weights->bucket[bucket_of(weight->name)]; *e != NULL; e = &(*e)->next)
+        if (&(*e)->weight == weight) {
+            dt_pages_give((*e)->pages, weight->bytes);
+            weights->bytes -= weight->bytes;
+            *e = (*e)->next;
+            return;
+        }
+}
+
 dt_status dt_weights_get(dt_weights *weights, const char *name, const dt_weight_form *form,
                          const dt_weight **out, dt_error *err)
 {
@@ -279,7 +298,10 @@ dt_status dt_weights_get(dt_weights *weights, const char *name, const dt_weight_
         return dt_fail_memory(err, sizeof *e, name);
     e->weight.form = form;
     DT_PASS(measure(weights, &e->weight, err));
-    e->weight.data = mapped(weights, &e->weight);
+    if (weights->source.formed != NULL)
+        DT_PASS(take_formed(weights, &e->weight, err));
+    else
+        e->weight.data = mapped(weights, &e->weight);
     if (e->weight.data == NULL)
         DT_TRY(pack(weights, e, err), err, "while packing parameter \"%s\" as %s", name, form->name);
     e->next = *bucket;

@@ -3,6 +3,8 @@
  */
 #include "base/map.h"
 
+#include "base/bundle.h"
+
 #include <errno.h>
 #include <fcntl.h>
 #include <stdlib.h>
@@ -42,6 +44,8 @@ dt_status dt_map_open(dt_map *map, const char *path, dt_error *err)
     memset(map, 0, sizeof *map);
     /* O_NONBLOCK: opening a pipe that nobody writes to must fail below instead of waiting here. */
     int file = open(path, O_RDONLY | O_CLOEXEC | O_NONBLOCK | O_NOCTTY);
+    if (file < 0 && errno == ENOTDIR && dt_bundle_has_file(path))
+        return dt_bundle_map_file(map, path, err);
     if (file < 0)
         return dt_fail_errno(err, "cannot open", path);
     dt_status status = map_bytes(map, file, path, err);
@@ -55,7 +59,9 @@ void dt_map_close(dt_map *map)
 {
     if (!map)
         return;
-    if (map->data)
+    if (map->whole)
+        munmap((void *)map->whole, map->whole_size);
+    else if (map->data)
         munmap((void *)map->data, map->size);
     free((void *)map->path);
     memset(map, 0, sizeof *map);

@@ -15,9 +15,12 @@
 typedef struct dt_map {
     const uint8_t *data; /* NULL when size is 0 */
     size_t size;
-    const char *path; /* owned copy, for messages */
+    const char *path;  /* owned copy, for messages */
+    const void *whole; /* of an entry of a bundle: what is mapped; else NULL */
+    size_t whole_size;
 } dt_map;
 
+/* Also of an entry of a bundle, "FILE/NAME" (bundle.h). */
 dt_status dt_map_open(dt_map *map, const char *path, dt_error *err);
 void dt_map_close(dt_map *map); /* zeroed struct is fine */
 

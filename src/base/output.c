@@ -7,6 +7,7 @@
  */
 #include "base/output.h"
 
+#include "base/bundle.h"
 #include "base/partial.h"
 
 #include <errno.h>
@@ -222,5 +223,7 @@ bool dt_is_folder(const char *path)
 bool dt_is_file(const char *path)
 {
     struct stat info;
-    return stat(path, &info) == 0 && S_ISREG(info.st_mode);
+    if (stat(path, &info) != 0)
+        return errno == ENOTDIR && dt_bundle_has_file(path);
+    return S_ISREG(info.st_mode);
 }

@@ -4,11 +4,13 @@
  * How a format lies is formats/' business; what its consumers accept is targets.def's; the distance from the source
  * is measured by verify/ and written down by parity.c.
  */
+#include "export/engine.h"
 #include "export/parity.h"
 #include "export/peer.h"
 
 #include "base/fail.h"
 #include "base/text.h"
+#include "formats/engine/engine.h"
 
 #include <string.h>
 #include <time.h>
@@ -102,6 +104,29 @@ static dt_status reload(const char *output, const dt_export_request *request, dt
     return status;
 }
 
+static bool is_engine(const dt_export_request *request)
+{
+    return strcmp(request->target, "engine") == 0;
+}
+
+/* An engine's weights cannot be read by name: it and its source compute, in the type it was made for. */
+static dt_status prove_engine(dt_exported *out, const dt_checkpoint *from, const char *output,
+                              const dt_export_request *request, dt_error *err)
+{
+    dt_verify_options o = {.model = {.dtype = request->type}, .numbers_only = true};
+    dt_checkpoint *made;
+    dt_engine_about about;
+    DT_PASS(dt_checkpoint_open(&made, output, NULL, err));
+    if (dt_checkpoint_engine(made, &about))
+        o.model.dtype = dt_dtype_name(about.dtype);
+    dt_checkpoint_close(made);
+    out->reason =
+        "the same weights in the same forms: the source, packed at run time, computes the same bits";
+    o.tolerance = 1e-30; /* none */
+    DT_PASS(dt_verify_models(&out->proof, output, dt_checkpoint_describe(from).path, &o, err));
+    return dt_parity_write(out, from, output, request->target, err);
+}
+
 static dt_status prove(dt_exported *out, const dt_checkpoint *from, const char *output,
                        const dt_export_request *request, const dt_export_options *write, dt_error *err)
 {
@@ -112,6 +137,8 @@ static dt_status prove(dt_exported *out, const dt_checkpoint *from, const char *
         DT_PASS(dt_peer_find(request->target, &peer, err));
         DT_PASS(dt_peer_ask(&out->peer, peer, dt_checkpoint_config(from), output, request, err));
     }
+    if (is_engine(request))
+        return prove_engine(out, from, output, request, err);
     if (write->cast && dt_dtype_block_elements(write->dtype) > 1) {
         out->reason = "it reloads whole; its values are quantised: compare with drivetrain verify";
         return reload(output, request, err);
@@ -130,7 +157,10 @@ dt_status dt_export(dt_exported *out, const dt_checkpoint *from, const char *out
     DT_TRY(plan(request, &write, err), err, "cannot export %s as %s", dt_checkpoint_describe(from).path,
            request->target);
     double started = seconds_now();
-    DT_PASS(dt_checkpoint_export(from, output, &write, &out->written, err));
+    if (is_engine(request))
+        DT_PASS(dt_engine_write(from, output, &write, request->type, &out->written, err));
+    else
+        DT_PASS(dt_checkpoint_export(from, output, &write, &out->written, err));
     out->seconds = seconds_now() - started;
     if (request->unproved)
         return DT_OK;

@@ -47,7 +47,7 @@ void dt_open_problem(dt_checkpoint *c, const char *format, ...)
  */
 static dt_status check_size(const dt_checkpoint *c, const dt_param_spec *spec, int count, dt_error *err)
 {
-    double wanted = 0, stored = 0;
+    double wanted = 0, stored = (double)c->engine_bytes;
     for (int i = 0; i < count; i++)
         wanted += (double)spec[i].dim[0] * (spec[i].rank == 2 ? (double)spec[i].dim[1] : 1);
     for (size_t i = 0; i < dt_stored_set_count(c->set); i++)

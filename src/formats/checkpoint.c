@@ -145,6 +145,7 @@ void dt_checkpoint_close(dt_checkpoint *c)
     if (!c)
         return;
     dt_stored_set_destroy(c->set);
+    dt_bundle_close(c->bundle);
     dt_arena_destroy(c->arena); /* holds *c itself */
 }
 
@@ -180,6 +181,7 @@ dt_checkpoint_about dt_checkpoint_describe(const dt_checkpoint *c)
     for (size_t i = 0; i < dt_stored_set_count(c->set); i++)
         about.skipped_count += c->fate[i].rule != NULL;
     about.skipped_count += (int)dt_stored_set_object_count(c->set);
+    about.bytes += c->engine_bytes;
     return about;
 }
 
@@ -250,10 +252,21 @@ dt_status dt_checkpoint_shape(const dt_checkpoint *c, const char *canonical, int
     return DT_OK;
 }
 
+/* An engine's weights lie as kernels read them, and nothing else can be made of them. */
+static dt_status refuse_engine(const dt_checkpoint *c, dt_error *err)
+{
+    if (!c->bundle)
+        return DT_OK;
+    dt_fail(err, DT_UNSUPPORTED, "%s is an engine: it runs, but its weights cannot be read by name", c->path);
+    dt_error_try(err, "the model that it was made from");
+    return DT_UNSUPPORTED;
+}
+
 dt_status dt_checkpoint_read(const dt_checkpoint *c, const char *canonical, int64_t row, int64_t rows,
                              dt_dtype dtype, void *out, dt_error *err)
 {
     int index;
+    DT_PASS(refuse_engine(c, err));
     DT_PASS(dt_mapping_get(c->mapping, canonical, &index, err));
     int64_t cols = dt_mapping_at(c->mapping, index)->cols;
     dt_block block = {row, 0, rows, cols};
@@ -324,6 +337,7 @@ dt_status dt_checkpoint_external(const dt_checkpoint *c, const char *name, dt_ca
     rows_source rows = {read, user};
     dt_canonical_source source = {read_rows, &rows};
     int64_t count, cols;
+    DT_PASS(refuse_engine(c, err));
     int external = external_of_name(c, name);
     if (external < 0)
         return dt_fail(err, DT_NOT_FOUND, "%s has no tensor \"%s\" that the model is made of", c->path, name);
@@ -343,6 +357,7 @@ dt_status dt_checkpoint_export(const dt_checkpoint *c, const char *path, const d
     if (!result)
         result = &ignored;
     *result = (dt_export_result){0};
+    DT_PASS(refuse_engine(c, err));
     const dt_format *format = dt_format_named(options->format);
     if (!format)
         return dt_format_unknown(options->format, err);

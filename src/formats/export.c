@@ -209,8 +209,7 @@ dt_status dt_export_tensors(const dt_checkpoint *from, const char *folder, const
     return status;
 }
 
-dt_status dt_export_tokenizer(const dt_checkpoint *from, const char *folder, dt_export_result *result,
-                              dt_error *err)
+const char *dt_export_companion(size_t index)
 {
     static const char *const names[] = {
         "tokenizer.json",
@@ -225,12 +224,19 @@ dt_status dt_export_tokenizer(const dt_checkpoint *from, const char *folder, dt_
         "chat_template.jinja",
         "generation_config.json",
     };
-    for (size_t i = 0; i < sizeof names / sizeof names[0]; i++) {
+    return index < sizeof names / sizeof names[0] ? names[index] : NULL;
+}
+
+dt_status dt_export_tokenizer(const dt_checkpoint *from, const char *folder, dt_export_result *result,
+                              dt_error *err)
+{
+    const char *name;
+    for (size_t i = 0; (name = dt_export_companion(i)); i++) {
         char source[PATH_BYTES], target[PATH_BYTES];
-        if (snprintf(source, sizeof source, "%s/%s", from->path, names[i]) >= PATH_BYTES ||
-            snprintf(target, sizeof target, "%s/%s", folder, names[i]) >= PATH_BYTES || !dt_is_file(source))
+        if (snprintf(source, sizeof source, "%s/%s", from->path, name) >= PATH_BYTES ||
+            snprintf(target, sizeof target, "%s/%s", folder, name) >= PATH_BYTES || !dt_is_file(source))
             continue;
-        DT_TRY(dt_copy_file(source, target, err), err, "while copying %s", names[i]);
+        DT_TRY(dt_copy_file(source, target, err), err, "while copying %s", name);
         result->files++;
     }
     return DT_OK;

@@ -8,6 +8,7 @@
 #ifndef DT_FORMATS_OPEN_H
 #define DT_FORMATS_OPEN_H
 
+#include "base/bundle.h"
 #include "formats/export_queue.h"
 #include "formats/mapping.h"
 #include "formats/names.h"
@@ -58,11 +59,17 @@ struct dt_checkpoint {
     int fact_count;
     const char *problem[DT_PROBLEM_LIMIT];
     int problem_count;
+    dt_bundle *bundle;                         /* an engine's file, else NULL; then no row can be read */
+    const char *engine_version, *engine_isa; /* what it was made by and for */
+    dt_dtype engine_dtype;
+    uint64_t engine_bytes;
     int64_t iteration; /* -1 when unknown */
     int64_t tensor_parallel, pipeline_parallel, virtual_pipeline, expert_parallel;
 };
 
 /* The functions of formats.def. */
+bool dt_engine_detect(const char *path);
+dt_status dt_engine_open(dt_checkpoint *checkpoint, const dt_open_options *options, dt_error *err);
 bool dt_hf_detect(const char *path);
 dt_status dt_hf_open(dt_checkpoint *checkpoint, const dt_open_options *options, dt_error *err);
 dt_status dt_hf_write(const dt_checkpoint *checkpoint, const char *path, const dt_export_options *options,
@@ -192,6 +199,8 @@ uint64_t dt_export_total(const dt_export_plan *plan);
 /* Write the plan's files as safetensors into a folder, streaming; adds to *result. */
 dt_status dt_export_tensors(const dt_checkpoint *from, const char *folder, const dt_export_plan *plan,
                             const dt_export_options *options, dt_export_result *result, dt_error *err);
+/* Names of files beside a model that go along: tokenizer, template, generation settings. NULL past the end. */
+const char *dt_export_companion(size_t index);
 /* Copy the tokenizer files that lie beside the model. */
 dt_status dt_export_tokenizer(const dt_checkpoint *from, const char *folder, dt_export_result *result,
                               dt_error *err);

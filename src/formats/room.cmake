@@ -65,6 +65,7 @@ dt_room(formats USES base tensor graph nn models
     gguf/open.c
     gguf/write.c
     gguf/tokenizer.c
+    engine/engine.c
     megatron/distcp.c
     megatron/config.c
     megatron/folder.c

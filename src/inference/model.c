@@ -5,6 +5,8 @@
 #include "inference/model.h"
 
 #include "base/checked.h"
+#include "formats/engine/engine.h"
+#include "models/build.h"
 #include "tensor/convert.h"
 
 #include <stdlib.h>
@@ -61,6 +63,12 @@ static void drop(void *user, const char *name)
     dt_checkpoint_drop(user, name);
 }
 
+static dt_status formed(void *user, const char *name, const dt_weight_form *form, size_t bytes,
+                        const void **data, dt_error *err)
+{
+    return dt_engine_weight(user, name, form->name, bytes, data, err);
+}
+
 /* ---- the type to compute in ---- */
 
 /* What stands for a stored type: f8 and f64 are no type of products. */
@@ -97,9 +105,17 @@ static dt_dtype stored_dtype(const dt_checkpoint *checkpoint)
 static dt_status choose_backend(dt_model *m, const dt_model_options *o, dt_error *err)
 {
     dt_dtype dtype = stored_dtype(m->checkpoint);
+    dt_engine_about engine;
     if (o->dtype && !dt_dtype_parse(o->dtype, &dtype))
         return dt_fail(err, DT_INVALID, "no type is called \"%s\": expected f32, bf16, f16 or q8_0",
                        o->dtype);
+    if (dt_checkpoint_engine(m->checkpoint, &engine)) {
+        if ((o->dtype && dtype != engine.dtype) || (o->backend && strcmp(o->backend, "cpu") != 0))
+            return dt_fail(err, DT_UNSUPPORTED,
+                           "an engine made for the cpu backend in %s, which cannot compute otherwise",
+                           dt_dtype_name(engine.dtype));
+        dtype = engine.dtype;
+    }
     return dt_backend_find(&m->backend, o->backend ? o->backend : "cpu", dtype, o->isa, err);
 }
 
@@ -135,6 +151,9 @@ static dt_status attach(dt_model *m, const dt_checkpoint *checkpoint, const dt_m
                            .read = read_rows,
                            .direct = direct,
                            .drop = drop};
+    dt_engine_about engine;
+    if (dt_checkpoint_engine(checkpoint, &engine))
+        m->source.formed = formed;
     DT_PASS(dt_config_check(m->config, err));
     DT_PASS(choose_backend(m, options, err));
     DT_PASS(dt_pool_create(&m->pool, options->threads, err));
@@ -231,6 +250,44 @@ int64_t dt_model_positions(const dt_model *model)
         limited = false; /* its frequencies follow any length */
     int64_t skipped = c->positions_skip_padding ? c->pad_token_id + 1 : 0;
     return limited && c->max_sequence_length > 0 ? c->max_sequence_length - skipped : INT64_MAX;
+}
+
+/* Graphs of small capacities: which forms are asked for does not depend on them. */
+static dt_status graph_forms(const dt_model *m, dt_build_mode mode, dt_form_user use, void *user,
+                             dt_error *err)
+{
+    dt_build_options options = {.mode = mode,
+                                .spec = m->spec,
+                                .logits = true,
+                                .tokens = 16,
+                                .source_tokens = 16,
+                                .sequences = 2,
+                                .output_rows = 2,
+                                .kv_blocks = 2,
+                                .sequence_blocks = 1,
+                                .memory_blocks = 2,
+                                .memory_sequence_blocks = 1,
+                                .kv_dtype = dt_model_kv_dtype(m)};
+    dt_graph *g = dt_graph_create(err);
+    if (!g)
+        return DT_NO_MEMORY;
+    dt_status status = dt_model_build(g, m->config, &options, err);
+    if (status == DT_OK)
+        status = dt_executor_forms(m->backend, g, use, user, err);
+    dt_graph_destroy(g);
+    return status;
+}
+
+dt_status dt_model_forms(const dt_model *m, dt_form_user use, void *user, dt_error *err)
+{
+    DT_PASS(graph_forms(m, DT_BUILD_FULL, use, user, err));
+    bool encodes = m->config->encoder_only || strcmp(m->config->model_type, "bert") == 0;
+    if (encodes || dt_model_has_encoder(m))
+        DT_PASS(graph_forms(m, DT_BUILD_EMBED, use, user, err));
+    if (encodes)
+        return DT_OK;
+    DT_PASS(graph_forms(m, DT_BUILD_STEP, use, user, err));
+    return dt_model_has_encoder(m) ? graph_forms(m, DT_BUILD_ENCODE, use, user, err) : DT_OK;
 }
 
 size_t dt_model_weight_bytes(const dt_model *model)

@@ -52,6 +52,9 @@ int64_t dt_model_positions(const dt_model *model);
 
 size_t dt_model_weight_bytes(const dt_model *model);
 
+/* Every kernel and form that the model's graphs will ask for, each perhaps often; nothing is packed. */
+dt_status dt_model_forms(const dt_model *model, dt_form_user use, void *user, dt_error *err);
+
 void dt_model_enter(dt_model *model); /* wait for one's turn */
 void dt_model_leave(dt_model *model);
 

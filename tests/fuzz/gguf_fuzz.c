@@ -25,7 +25,7 @@ static unsigned touch(const dt_gguf *g, const dt_map *map)
 
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t bytes)
 {
-    dt_map map = {data, bytes, "input"};
+    dt_map map = {.data = data, .size = bytes, .path = "input"};
     dt_error err = {0};
     dt_gguf *g = NULL;
     dt_gguf_vocabulary v;

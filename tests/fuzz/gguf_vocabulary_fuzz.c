@@ -3,7 +3,7 @@
 
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t bytes)
 {
-    dt_map map = {data, bytes, "input"};
+    dt_map map = {.data = data, .size = bytes, .path = "input"};
     dt_error err = {0};
     dt_gguf *g = NULL;
     if (dt_gguf_open_map(&g, &map, &err) != DT_OK)

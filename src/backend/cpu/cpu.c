@@ -186,22 +186,23 @@ static const dt_weight_form *form(const dt_backend *backend, const dt_op *op, in
 
 /* ---- backends: every instruction set in every type ---- */
 
-#define BACKEND(set, type)                                                                                   \
+#define BACKEND(set, text, type)                                                                             \
     {                                                                                                        \
-        .name = "cpu", .dtype = type, .kernel = kernel, .form = form, .fuse = dt_cpu_fuse,                   \
+        .name = "cpu", .isa = text, .dtype = type, .kernel = kernel, .form = form, .fuse = dt_cpu_fuse,      \
         .private_table = &set                                                                                \
     }
-#define BACKENDS(set)                                                                                        \
+#define BACKENDS(set, text)                                                                                  \
     {                                                                                                        \
-        BACKEND(set, DT_F32), BACKEND(set, DT_BF16), BACKEND(set, DT_F16), BACKEND(set, DT_Q8_0)             \
+        BACKEND(set, text, DT_F32), BACKEND(set, text, DT_BF16), BACKEND(set, text, DT_F16),                 \
+            BACKEND(set, text, DT_Q8_0)                                                                      \
     }
 static const dt_backend backends[ISAS][DT_CPU_TYPES] = {
 #if defined(__x86_64__)
-    BACKENDS(dt_cpu_avx512bf16),
-    BACKENDS(dt_cpu_avx512),
-    BACKENDS(dt_cpu_avx2),
+    BACKENDS(dt_cpu_avx512bf16, "avx512bf16"),
+    BACKENDS(dt_cpu_avx512, "avx512"),
+    BACKENDS(dt_cpu_avx2, "avx2"),
 #endif
-    BACKENDS(dt_cpu_baseline),
+    BACKENDS(dt_cpu_baseline, "baseline"),
 };
 
 dt_status dt_cpu_backend(const dt_backend **out, dt_dtype dtype, const char *name, dt_error *err)

@@ -71,10 +71,10 @@ static const dt_weight_form *form(const dt_backend *backend, const dt_op *op, in
 }
 
 static const dt_backend backends[] = {
-    {.name = "reference", .dtype = DT_F32, .kernel = kernel, .form = form},
-    {.name = "reference", .dtype = DT_BF16, .kernel = kernel, .form = form},
-    {.name = "reference", .dtype = DT_F16, .kernel = kernel, .form = form},
-    {.name = "reference", .dtype = DT_Q8_0, .kernel = kernel, .form = form},
+    {.name = "reference", .isa = "baseline", .dtype = DT_F32, .kernel = kernel, .form = form},
+    {.name = "reference", .isa = "baseline", .dtype = DT_BF16, .kernel = kernel, .form = form},
+    {.name = "reference", .isa = "baseline", .dtype = DT_F16, .kernel = kernel, .form = form},
+    {.name = "reference", .isa = "baseline", .dtype = DT_Q8_0, .kernel = kernel, .form = form},
 };
 
 const dt_backend *dt_reference_backend(dt_dtype dtype)

@@ -3,6 +3,7 @@
  */
 #include "base/arena.h"
 #include "base/gguf.h"
+#include "base/bundle.h"
 #include "base/json.h"
 #include "base/map.h"
 #include "base/output.h"
@@ -217,7 +218,7 @@ static dt_status read_path(dt_chat_template *c, const char *path, dt_error *err)
 {
     if (!(c->source = dt_arena_text(c->arena, path)))
         return dt_fail_memory(err, strlen(path), "a path");
-    if (dt_is_folder(path))
+    if (dt_is_folder(path) || dt_bundle_is(path))
         return read_folder(c, c->source, err);
     if (dt_gguf_detect(path))
         return read_gguf(c, path, err);

@@ -3,6 +3,7 @@
  *
  * Leaves what the files beside it say to companions.c and reading it to the reader of its kind.
  */
+#include "base/bundle.h"
 #include "base/map.h"
 #include "base/output.h"
 #include "data/tokenizer/companions.h"
@@ -230,7 +231,7 @@ static const char *llama2c_vocabulary(const dt_tokenizer *t, const char *path)
 
 dt_status dt_tokenizer_read_path(dt_tokenizer *t, const char *path, dt_error *err)
 {
-    bool folder = dt_is_folder(path);
+    bool folder = dt_is_folder(path) || dt_bundle_is(path);
     dt_companions c;
     const char *kept = dt_arena_text(t->arena, folder ? path : llama2c_vocabulary(t, path));
     if (kept == NULL)

@@ -303,7 +303,8 @@ static const dt_weight_form *no_form(const dt_backend *backend, const dt_op *op,
 
 static void executor__falls_back_to_the_reference_and_says_so(void **state)
 {
-    static const dt_backend partial = {"partial", DT_BF16, only_activations, no_form, NULL, NULL};
+    static const dt_backend partial = {
+        .name = "partial", .isa = "baseline", .dtype = DT_BF16, .kernel = only_activations, .form = no_form};
     model m;
     float *x = rig_numbers(CAPACITY * H, 7);
     start(&m);

@@ -75,7 +75,7 @@ static inline void gg_pad(dt_text *t, size_t alignment)
 static inline dt_status gg_open(dt_gguf **out, const dt_text *t, dt_error *err)
 {
     static dt_map map;
-    map = (dt_map){(const uint8_t *)t->data, t->bytes, "file"};
+    map = (dt_map){.data = (const uint8_t *)t->data, .size = t->bytes, .path = "file"};
     return dt_gguf_open_map(out, &map, err);
 }
 
