@@ -19,7 +19,7 @@ dt_room(data
     tokenizer/decoder.c tokenizer/bpe.c tokenizer/bpe_merge.c tokenizer/unigram.c tokenizer/wordpiece.c
     tokenizer/wordlevel.c tokenizer/sentencepiece.c tokenizer/sentencepiece_bpe.c tokenizer/charsmap.c
     tokenizer/splits.c tokenizer/tiktoken.c tokenizer/base64.c
-    tokenizer/regex.c tokenizer/gguf_vocabulary.c tokenizer/llama2c.c tokenizer/fairseq.c tokenizer/scan.c tokenizer/words.c
+    tokenizer/regex.c tokenizer/gguf_vocabulary.c tokenizer/gguf_describe.c tokenizer/gguf_files.c tokenizer/llama2c.c tokenizer/fairseq.c tokenizer/scan.c tokenizer/words.c
     tokenizer/darray.c tokenizer/unicode.c tokenizer/vocab.c tokenizer/trie.c
     chat/chat_template.c
     jinja/template.c jinja/lexer.c jinja/parser.c jinja/parse_expression.c jinja/value.c jinja/text_of.c

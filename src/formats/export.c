@@ -6,6 +6,7 @@
  * too.
  */
 #include "base/output.h"
+#include "formats/gguf/gguf_model.h"
 #include "formats/open.h"
 #include "formats/safetensors/safetensors.h"
 
@@ -231,6 +232,8 @@ dt_status dt_export_tokenizer(const dt_checkpoint *from, const char *folder, dt_
                               dt_error *err)
 {
     const char *name;
+    if (dt_gguf_detect(from->path))
+        return dt_gguf_copy_tokenizer(from->path, folder, from->log, &result->files, err);
     for (size_t i = 0; (name = dt_export_companion(i)); i++) {
         char source[PATH_BYTES], target[PATH_BYTES];
         if (snprintf(source, sizeof source, "%s/%s", from->path, name) >= PATH_BYTES ||

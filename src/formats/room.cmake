@@ -4,7 +4,7 @@ if(yaml_FOUND)
   set(dt_yaml PkgConfig::yaml)
 endif()
 
-dt_room(formats USES base tensor graph nn models
+dt_room(formats USES base tensor graph data nn models
   SOURCES
     stored_set.c
     stored_tiling.c

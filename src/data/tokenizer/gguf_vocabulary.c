@@ -11,6 +11,8 @@
 #include "base/gguf.h"
 #include "data/tokenizer/bpe.h"
 #include "data/tokenizer/companions.h"
+#include "data/tokenizer/gguf_words.h"
+#include "data/tokenizer/patterns.h"
 #include "data/tokenizer/sentencepiece.h"
 #include "data/tokenizer/splits.h"
 
@@ -95,9 +97,9 @@ static const struct rule {
     {"jina-v2-es", "gpt2", false, false},
     {"jina-v2-de", "gpt2", false, false},
     {"gigachat", "gpt2", false, false},
+    {"llama-bpe", "llama3", true, true},
     {"llama3", "llama3", true, true},
     {"llama-v3", "llama3", true, true},
-    {"llama-bpe", "llama3", true, true},
     {"falcon3", "llama3", true, true},
     {"falcon-h1", "llama3", true, true},
     {"pixtral", "llama3", true, true},
@@ -127,6 +129,54 @@ static const struct rule {
     {"bloom", "bloom", false, false},
     {"gpt3-finnish", "bloom", false, false},
 };
+
+/* Spellings of published patterns that match the same: the one in the table of splits. */
+static const char *usual(const char *pattern)
+{
+    static const struct {
+        const char *spelled, *usual;
+    } row[] = {
+        {DT_PATTERN_CL100K, DT_PATTERN_LLAMA3},
+        {"'(?:[sdmt]|ll|ve|re)| ?\\p{L}+| ?\\p{N}+| ?[^\\s\\p{L}\\p{N}]+|\\s+(?!\\S)|\\s+", DT_PATTERN_GPT2},
+        {"\\d", "\\p{N}"},
+    };
+    for (size_t i = 0; i < sizeof row / sizeof *row; i++)
+        if (strcmp(row[i].spelled, pattern) == 0)
+            return row[i].usual;
+    return pattern;
+}
+
+static bool same_stages(const dt_split *split, const char *const *stage, int stages)
+{
+    int i = 0;
+    for (; i < stages && i < DT_SPLIT_STEPS && split->pattern[i] != NULL; i++)
+        if (strcmp(split->pattern[i], usual(stage[i])) != 0)
+            return false;
+    return i == stages && (i == DT_SPLIT_STEPS || split->pattern[i] == NULL);
+}
+
+const char *dt_gguf_pre_name(const char *const *stage, int stages, bool whole)
+{
+    const char *near = NULL;
+    for (size_t i = 0; i < sizeof rules / sizeof *rules; i++) {
+        if (!same_stages(dt_split_find(rules[i].split), stage, stages))
+            continue;
+        if (rules[i].whole == whole)
+            return rules[i].pre;
+        near = near != NULL ? near : rules[i].pre;
+    }
+    return near;
+}
+
+const char *dt_gguf_pre_split(const char *pre, bool *whole)
+{
+    for (size_t i = 0; pre != NULL && i < sizeof rules / sizeof *rules; i++)
+        if (strcmp(rules[i].pre, pre) == 0) {
+            *whole = rules[i].whole;
+            return rules[i].split;
+        }
+    return NULL;
+}
 
 static dt_status find_rule(const reading *r, const struct rule **rule)
 {
@@ -241,13 +291,12 @@ static dt_status read_sentencepiece(const reading *r, bool unigram)
 
 /* ---- bert --------------------------------------------------------------------------------------------------- */
 
-/* A token as vocab.txt has it. */
-static bool respell(const reading *r, size_t id, dt_text *out)
+bool dt_gguf_bert_token(const dt_gguf_vocabulary *v, size_t id, dt_text *out)
 {
-    const dt_gguf_text *token = &r->v->token[id];
+    const dt_gguf_text *token = &v->token[id];
     bool word = token->bytes > DT_LOW_LINE_BYTES && memcmp(token->data, DT_LOW_LINE, DT_LOW_LINE_BYTES) == 0;
     dt_text_clear(out);
-    if (type_of(r->v, id) != DT_PIECE_NORMAL)
+    if (type_of(v, id) != DT_PIECE_NORMAL)
         return dt_put(out, token->data, token->bytes);
     if (word)
         return dt_put(out, token->data + DT_LOW_LINE_BYTES, token->bytes - DT_LOW_LINE_BYTES);
@@ -260,8 +309,9 @@ static json_t *bert_vocabulary(const reading *r)
     dt_text spelled = {0};
     bool done = vocab != NULL;
     for (size_t id = 0; id < r->v->token_count && done; id++)
-        done = respell(r, id, &spelled) && json_object_set_new(vocab, spelled.data ? spelled.data : "",
-                                                               json_integer((json_int_t)id)) == 0;
+        done =
+            dt_gguf_bert_token(r->v, id, &spelled) &&
+            json_object_set_new(vocab, spelled.data ? spelled.data : "", json_integer((json_int_t)id)) == 0;
     dt_text_free(&spelled);
     if (!done) {
         json_decref(vocab);
@@ -315,4 +365,20 @@ dt_status dt_tokenizer_read_gguf(dt_tokenizer *t, dt_gguf *file, dt_error *err)
     dt_gguf_vocabulary v;
     DT_PASS(dt_gguf_vocabulary_of(file, &v, err));
     return read_vocabulary(t, &v, err);
+}
+
+dt_status dt_tokenizer_of_gguf(dt_tokenizer **out, const dt_gguf_vocabulary *v, dt_error *err)
+{
+    dt_tokenizer *t = dt_tokenizer_blank();
+    *out = NULL;
+    if (t == NULL)
+        return dt_fail_memory(err, sizeof *t, "a tokenizer");
+    dt_status status = read_vocabulary(t, v, err);
+    if (status == DT_OK)
+        status = dt_added_finish(t, err);
+    if (status != DT_OK)
+        dt_tokenizer_close(t);
+    else
+        *out = t;
+    return status;
 }

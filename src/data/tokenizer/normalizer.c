@@ -388,6 +388,7 @@ static dt_status read_one(dt_tokenizer *t, const json_t *json, int depth, dt_err
         return dt_fail(err, DT_LIMIT, "more than %d normalizers", DT_PART_LIMIT);
     dt_normalizer *n = &t->normalizer[t->normalizer_count];
     n->run = rows[which].run;
+    n->type = rows[which].type.type;
     n->form = rows[which].form;
     if (rows[which].read != NULL)
         DT_TRY(rows[which].read(t, n, json, err), err, "while reading the normalizer %s",

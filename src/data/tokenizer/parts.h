@@ -81,6 +81,7 @@ typedef dt_status (*dt_normalize_function)(const dt_normalizer *n, dt_work *work
                                            size_t *zero);
 
 struct dt_normalizer {
+    const char *type; /* as tokenizer.json names it; NULL: sentencepiece's */
     dt_normalize_function run;
     dt_form form;
     bool clean, chinese, strip_accents, lower; /* Bert */
@@ -113,6 +114,7 @@ typedef enum dt_behavior {
 } dt_behavior;
 
 struct dt_pre {
+    const char *type; /* as tokenizer.json names it */
     dt_pre_function run;
     int index; /* in the chain; its scratch is work->stage[index] */
     dt_behavior behavior;
@@ -125,7 +127,8 @@ struct dt_pre {
     const char *text; /* the pattern, delimiter or replacement */
     size_t text_bytes;
     const dt_regex *regex;
-    size_t length; /* FixedLength */
+    const char *pattern; /* Split: what `regex` was made from; NULL when a string is searched */
+    size_t length;       /* FixedLength */
 };
 
 /* Hand a piece on to what follows stage `index` (-1: to the first). Empty pieces vanish. */
@@ -280,6 +283,7 @@ struct dt_tokenizer {
     bool raw_bytes;            /* the normalizer itself deals with invalid UTF-8 */
     bool fairseq;              /* sentencepiece: pieces are numbered as fairseq does */
     const uint8_t *piece_type; /* sentencepiece: by id; else NULL */
+    const float *piece_score;  /* sentencepiece: by id */
     int32_t piece_count;
     const char *unk_surface;      /* sentencepiece */
     dt_tokenizer_options options; /* while reading: what the caller asked for */

@@ -348,7 +348,12 @@ static dt_status read_split(dt_tokenizer *t, dt_pre *pre, const json_t *json, dt
 {
     DT_PASS(read_behavior(pre, json, err));
     DT_PASS(dt_json_bool(json, "invert", &pre->invert, err));
-    return dt_json_pattern(t, json, &pre->text, &pre->text_bytes, &pre->regex, err);
+    DT_PASS(dt_json_pattern(t, json, &pre->text, &pre->text_bytes, &pre->regex, err));
+    const json_t *pattern = dt_json_get(dt_json_get(json, "pattern"), "Regex");
+    if (json_is_string(pattern) &&
+        (pre->pattern = dt_arena_text(t->arena, json_string_value(pattern))) == NULL)
+        return dt_fail_memory(err, json_string_length(pattern), "a pattern");
+    return DT_OK;
 }
 
 static dt_status read_byte_level(dt_tokenizer *t, dt_pre *pre, const json_t *json, dt_error *err)
@@ -469,7 +474,10 @@ static dt_status read_one(dt_tokenizer *t, const json_t *json, int depth, dt_err
     if (t->pre_count == DT_PART_LIMIT)
         return dt_fail(err, DT_LIMIT, "more than %d pre-tokenizers", DT_PART_LIMIT);
     dt_pre *pre = &t->pre[t->pre_count];
-    *pre = (dt_pre){.run = rows[which].run, .index = t->pre_count, .behavior = rows[which].behavior};
+    *pre = (dt_pre){.type = rows[which].type.type,
+                    .run = rows[which].run,
+                    .index = t->pre_count,
+                    .behavior = rows[which].behavior};
     if (rows[which].read != NULL)
         DT_TRY(rows[which].read(t, pre, json, err), err, "while reading the pre-tokenizer %s",
                rows[which].type.type);

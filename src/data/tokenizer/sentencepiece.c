@@ -246,7 +246,8 @@ static dt_status read_pieces(dt_tokenizer *t, const DtSpm__Model *model, bool by
     if (count == 0)
         return dt_fail(err, DT_FORMAT, "the model has no pieces");
     uint8_t *type = DT_NEW_ARRAY(t->arena, uint8_t, count);
-    if (count > DT_VOCAB_LIMIT || type == NULL || !dt_vocab_create(&t->vocab, t->arena, count))
+    float *score = DT_NEW_ARRAY(t->arena, float, count);
+    if (count > DT_VOCAB_LIMIT || type == NULL || score == NULL || !dt_vocab_create(&t->vocab, t->arena, count))
         return dt_fail_memory(err, count, "a vocabulary");
     for (size_t i = 0; i < count; i++) {
         const DtSpm__Piece *piece = model->pieces[i];
@@ -260,10 +261,12 @@ static dt_status read_pieces(dt_tokenizer *t, const DtSpm__Model *model, bool by
         if (piece->type == DT_PIECE_UNKNOWN)
             t->model.unk = (int32_t)i;
         type[i] = (uint8_t)piece->type;
+        score[i] = piece->score;
         if (!dt_vocab_add(&t->vocab, t->arena, text, piece->piece.len, (int32_t)i))
             return dt_fail_memory(err, count, "a vocabulary");
     }
     t->piece_type = type;
+    t->piece_score = score;
     t->piece_count = (int32_t)count;
     return t->model.unk >= 0 ? DT_OK : dt_fail(err, DT_FORMAT, "no piece is the unknown one");
 }

@@ -55,21 +55,23 @@ static json_t *pre_tokenizers(const dt_split *split)
     return json_pack("{s:s, s:o}", "type", "Sequence", "pretokenizers", list);
 }
 
+json_t *dt_split_document(const dt_split *split)
+{
+    json_t *normalizer = split->compose ? json_pack("{s:s}", "type", "NFC") : json_null();
+    return json_pack("{s:o, s:o, s:{s:s}}", "normalizer", normalizer, "pre_tokenizer", pre_tokenizers(split),
+                     "decoder", "type", "ByteLevel");
+}
+
 dt_status dt_split_install(dt_tokenizer *t, const dt_split *split, dt_error *err)
 {
-    json_t *normalizer = split->compose ? json_pack("{s:s}", "type", "NFC") : NULL;
-    json_t *pre = pre_tokenizers(split), *decoder = json_pack("{s:s}", "type", "ByteLevel");
-    dt_status status = DT_OK;
-    if (pre == NULL || decoder == NULL || (split->compose && normalizer == NULL))
-        status = dt_fail_memory(err, 0, "the stages of a tokenizer");
+    json_t *document = dt_split_document(split);
+    if (document == NULL)
+        return dt_fail_memory(err, 0, "the stages of a tokenizer");
+    dt_status status = dt_normalizers_read(t, dt_json_get(document, "normalizer"), err);
     if (status == DT_OK)
-        status = dt_normalizers_read(t, normalizer, err);
+        status = dt_pre_read(t, dt_json_get(document, "pre_tokenizer"), err);
     if (status == DT_OK)
-        status = dt_pre_read(t, pre, err);
-    if (status == DT_OK)
-        status = dt_decoders_read(t, decoder, err);
-    json_decref(normalizer);
-    json_decref(pre);
-    json_decref(decoder);
+        status = dt_decoders_read(t, dt_json_get(document, "decoder"), err);
+    json_decref(document);
     return status;
 }

@@ -22,6 +22,9 @@ const dt_split *dt_split_find(const char *name); /* NULL when unknown */
 /* All names, separated by ", "; the caller frees *out. */
 void dt_split_names(dt_text *out);
 
+/* {"normalizer", "pre_tokenizer", "decoder"} of tokenizer.json; NULL when memory is short. */
+json_t *dt_split_document(const dt_split *split);
+
 /* The stages around a byte-level BPE model: normal form, splits, bytes to characters and back. */
 dt_status dt_split_install(dt_tokenizer *tokenizer, const dt_split *split, dt_error *err);
 

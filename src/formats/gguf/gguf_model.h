@@ -7,7 +7,7 @@
 #include "base/gguf.h"
 #include "base/text.h"
 
-#include <drivetrain/dtype.h>
+#include <drivetrain/checkpoint.h>
 
 /* A type's id in GGUF, or -1. */
 int dt_gguf_type_id(dt_dtype dtype);
@@ -27,10 +27,15 @@ void dt_gguf_key_string(dt_gguf_keys *keys, const char *key, const char *value);
 void dt_gguf_key_array(dt_gguf_keys *keys, const char *key, dt_gguf_type type, uint64_t count);
 
 /*
- * The keys of the tokenizer that lies in a model's folder: tokenizer.json and its companions, or of another GGUF file.
- * `rows` is how many rows the embedding has: the list of tokens is filled up to it. Without a tokenizer: model "none".
- * Errors: DT_UNSUPPORTED a tokenizer that GGUF has no name for.
+ * The keys of the tokenizer that lies in a model's folder, or in the GGUF file that the model is; without one, model
+ * "none". The list of tokens has as many entries as the embedding has rows. What GGUF has no words for, and texts that
+ * would be encoded otherwise, are told as warnings: the model is of use without. Errors: what cannot be read.
  */
-dt_status dt_gguf_put_tokenizer(dt_gguf_keys *keys, const char *path, int64_t rows, dt_error *err);
+dt_status dt_gguf_put_tokenizer(dt_gguf_keys *keys, const char *path, const dt_model_config *config,
+                                const dt_log *log, dt_error *err);
+
+/* The tokenizer of a GGUF file as files in a Hugging Face folder; `files` grows by their number. */
+dt_status dt_gguf_copy_tokenizer(const char *path, const char *folder, const dt_log *log, int *files,
+                                 dt_error *err);
 
 #endif

@@ -5,7 +5,6 @@
  * rows are whole blocks, else in the next best type. The head of a quantised model is q6_K, or q8_0.
  */
 #include "base/output.h"
-#include "base/say.h"
 #include "base/text.h"
 #include "formats/gguf/family.h"
 #include "formats/gguf/gguf_model.h"
@@ -205,20 +204,6 @@ static dt_dtype main_type(const dt_export_plan *plan)
     return (dt_dtype)most;
 }
 
-static void put_tokens(dt_gguf_keys *k, const dt_model_config *c)
-{
-    const struct {
-        const char *key;
-        int64_t id;
-    } row[] = {{"tokenizer.ggml.bos_token_id", c->bos_token_id},
-               {"tokenizer.ggml.eos_token_id", c->eos_count > 0 ? c->eos_token_ids[0] : -1},
-               {"tokenizer.ggml.eot_token_id", c->eos_count > 1 ? c->eos_token_ids[1] : -1},
-               {"tokenizer.ggml.padding_token_id", c->pad_token_id}};
-    for (size_t i = 0; i < sizeof row / sizeof row[0]; i++)
-        if (row[i].id >= 0 && row[i].id < c->vocab_size)
-            dt_gguf_key_u32(k, row[i].key, (uint32_t)row[i].id);
-}
-
 static dt_status put_metadata(dt_gguf_keys *k, const dt_checkpoint *from, const dt_gguf_family *family,
                               const dt_model_config *c, const dt_export_plan *plan, dt_error *err)
 {
@@ -229,9 +214,7 @@ static dt_status put_metadata(dt_gguf_keys *k, const dt_checkpoint *from, const 
     if (dt_block_type_of(type))
         dt_gguf_key_u32(k, "general.quantization_version", 2);
     DT_PASS(put_config(k, family, c, err));
-    put_tokens(k, c);
-    dt_say(from->log, DT_LOG_WARNING, "the tokenizer is not put into GGUF files yet: runtimes take ids only");
-    DT_PASS(dt_gguf_put_tokenizer(k, from->path, c->vocab_size, err));
+    DT_PASS(dt_gguf_put_tokenizer(k, from->path, c, from->log, err));
     return k->text.failed ? dt_fail_memory(err, k->text.bytes, "metadata") : DT_OK;
 }
 
