@@ -276,7 +276,7 @@ static void check_activation(dt_graph *g, const char *op, dt_activation kind)
 
 dt_tensor *dt_activate(dt_graph *g, dt_tensor *x, dt_activation kind)
 {
-    dt_attributes attr = {.activation = {kind}};
+    dt_attributes attr = {.activation = {.kind = kind}};
     check_activation(g, "activate", kind);
     return result_of(g, DT_OP_activate, &attr, INPUTS(x));
 }
