@@ -26,6 +26,7 @@ static const option_spec options[] = {
     {"vocab-size-divisible-by", 0, OPTION_INT, "N",
      "pad the vocabulary to a multiple of N times --tp [as stored, or 128]"},
     {"shard-bytes", 0, OPTION_BYTES, "BYTES", "hf: largest file [5G]"},
+    {"opset", 0, OPTION_INT, "N", "onnx: version of the operators, 18 to 25 [18]"},
     {"check", 0, OPTION_TEXT, "on|off|peer",
      "reload what was written and compare it; peer: let the target's own runtime answer, too [on]"},
     {"python", 0, OPTION_TEXT, "PROGRAM", "the Python that runs a peer [python3]"},
@@ -94,8 +95,8 @@ static bool count_of(const command_line *line, const char *option, int *out)
 /* Options that the target would ignore are refused, not ignored. */
 static bool heeded(const command_line *line, const dt_target *target)
 {
-    static const char *const names[] = {"tp",          "pp",  "vp", "ep", "vocab-size-divisible-by",
-                                        "shard-bytes", "spec"};
+    static const char *const names[] = {"tp",          "pp",   "vp",   "ep", "vocab-size-divisible-by",
+                                        "shard-bytes", "spec", "opset"};
     for (size_t i = 0; i < sizeof names / sizeof names[0]; i++)
         if (option_of(line, names[i])->given && !dt_target_takes(target->options, names[i]))
             return usage_error(line, "--%s says nothing to %s, which heeds: %s", names[i], target->name,
@@ -109,6 +110,7 @@ static bool write_options_of(const command_line *line, dt_export_options *e)
     bool names_given = text_of(line, "spec") != NULL;
     e->vocab_divisible_by = int_of(line, "vocab-size-divisible-by", 0);
     e->shard_bytes = (uint64_t)option_of(line, "shard-bytes")->number;
+    e->opset = (int)int_of(line, "opset", 0);
     e->replace = flag(line, "force");
     return count_of(line, "tp", &e->tensor_parallel) && count_of(line, "pp", &e->pipeline_parallel) &&
            count_of(line, "vp", &e->virtual_pipeline) && count_of(line, "ep", &e->expert_parallel) &&

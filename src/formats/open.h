@@ -59,7 +59,7 @@ struct dt_checkpoint {
     int fact_count;
     const char *problem[DT_PROBLEM_LIMIT];
     int problem_count;
-    dt_bundle *bundle;                         /* an engine's file, else NULL; then no row can be read */
+    dt_bundle *bundle;                       /* an engine's file, else NULL; then no row can be read */
     const char *engine_version, *engine_isa; /* what it was made by and for */
     dt_dtype engine_dtype;
     uint64_t engine_bytes;
@@ -86,6 +86,10 @@ bool dt_megatron_dist_detect(const char *path);
 dt_status dt_megatron_dist_open(dt_checkpoint *checkpoint, const dt_open_options *options, dt_error *err);
 dt_status dt_megatron_dist_write(const dt_checkpoint *checkpoint, const char *path,
                                  const dt_export_options *options, dt_export_result *result, dt_error *err);
+bool dt_onnx_detect(const char *path);
+dt_status dt_onnx_open(dt_checkpoint *checkpoint, const dt_open_options *options, dt_error *err);
+dt_status dt_onnx_write(const dt_checkpoint *checkpoint, const char *path, const dt_export_options *options,
+                        dt_export_result *result, dt_error *err);
 bool dt_ct2_detect(const char *path);
 dt_status dt_ct2_open(dt_checkpoint *checkpoint, const dt_open_options *options, dt_error *err);
 bool dt_llama2c_detect(const char *path);
@@ -94,8 +98,8 @@ bool dt_nemo_detect(const char *path);
 dt_status dt_nemo_open(dt_checkpoint *checkpoint, const dt_open_options *options, dt_error *err);
 bool dt_gguf_model_detect(const char *path);
 dt_status dt_gguf_model_open(dt_checkpoint *checkpoint, const dt_open_options *options, dt_error *err);
-dt_status dt_gguf_model_write(const dt_checkpoint *checkpoint, const char *path, const dt_export_options *options,
-                              dt_export_result *result, dt_error *err);
+dt_status dt_gguf_model_write(const dt_checkpoint *checkpoint, const char *path,
+                              const dt_export_options *options, dt_export_result *result, dt_error *err);
 
 const dt_format *dt_format_row(int index);          /* NULL past the end */
 const dt_format *dt_format_named(const char *name); /* NULL when unknown */
@@ -201,6 +205,9 @@ dt_status dt_export_tensors(const dt_checkpoint *from, const char *folder, const
                             const dt_export_options *options, dt_export_result *result, dt_error *err);
 /* Names of files beside a model that go along: tokenizer, template, generation settings. NULL past the end. */
 const char *dt_export_companion(size_t index);
+/* config.json and generation_config.json of the class that computes a model. Errors: DT_UNSUPPORTED, when none does. */
+dt_status dt_hf_save_config(const dt_model_config *config, dt_dtype type, const char *folder,
+                            dt_export_result *result, dt_error *err);
 /* Copy the tokenizer files that lie beside the model. */
 dt_status dt_export_tokenizer(const dt_checkpoint *from, const char *folder, dt_export_result *result,
                               dt_error *err);

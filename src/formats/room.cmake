@@ -4,7 +4,7 @@ if(yaml_FOUND)
   set(dt_yaml PkgConfig::yaml)
 endif()
 
-dt_room(formats USES base tensor graph data nn models
+dt_room(formats USES base tensor graph backend data nn models
   SOURCES
     stored_set.c
     stored_tiling.c
@@ -83,6 +83,15 @@ dt_room(formats USES base tensor graph data nn models
     megatron/distcp_write.c
     llama2c/read.c
     llama2c/open.c
+    onnx/wire.c
+    onnx/nodes.c
+    onnx/lower.c
+    onnx/lower_attention.c
+    onnx/lower_experts.c
+    onnx/model.c
+    onnx/write.c
+    onnx/read.c
+    onnx/open.c
     ctranslate2/read.c
     ctranslate2/config.c
     ctranslate2/open.c

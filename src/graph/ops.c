@@ -4,7 +4,7 @@
  */
 #include "graph/rules.h"
 
-#define OP(name, min, max, shape, gradient, cost, row_wise, in_place)                                        \
+#define OP(name, min, max, shape, gradient, cost, row_wise, in_place, onnx)                                  \
     {#name, min, max, dt_shape_##shape, dt_gradient_##gradient, dt_cost_##cost, row_wise, in_place},
 
 static const dt_op_info table[DT_OP_COUNT] = {

@@ -1,0 +1,432 @@
+/*
+ * onnx_model_test.c - models as ONNX folders: weights come back bit for bit, graphs are well formed, and hostile files are
+ * refused. That the graphs compute the right numbers is onnxruntime's to say: tools/interop/check_onnx.py.
+ */
+#include "folders.h"
+
+#include "formats/onnx/model.h"
+#include "formats/stored.h"
+
+static const char *const models[] = {"hf/llama",
+                                     "hf/llama-gqa",
+                                     "hf/gpt2",
+                                     "hf/t5-v1.0",
+                                     "hf/t5-encoder",
+                                     "hf/umt5",
+                                     "hf/qwen2-moe",
+                                     "megatron/t5_relative",
+                                     "megatron/gpt_learned",
+                                     "hf/gpt-oss",
+                                     "hf/bert",
+                                     "hf/roberta",
+                                     "hf/falcon-rw6",
+                                     "hf/llama-dynamic",
+                                     "hf/gemma2",
+                                     "hf/m2m100",
+                                     "megatron/gpt_moe"};
+
+enum { MODELS = sizeof models / sizeof models[0] };
+
+/* The model as an ONNX folder; NULL when there is no such model here. */
+static const char *write_model(const char *folder, const char *name, dt_dtype type, int opset,
+                               char source[4096])
+{
+    static char path[4096];
+    dt_error err = {0};
+    if (!model_folder(source, name))
+        return NULL;
+    dt_checkpoint *c = open_model(source, NULL);
+    dt_export_options to = {.format = "onnx", .cast = true, .dtype = type, .opset = opset, .replace = true};
+    dt_export_result result = {0};
+    snprintf(path, sizeof path, "%s/model", folder);
+    assert_ok(dt_checkpoint_export(c, path, &to, &result, &err), err);
+    assert_true(result.tensors > 5 && result.files >= 3);
+    dt_checkpoint_close(c);
+    return path;
+}
+
+/* ---- weights ---- */
+
+static void assert_same_tensor(const dt_checkpoint *a, const dt_checkpoint *b, const char *name,
+                               dt_dtype type)
+{
+    int64_t dim[5], other[5];
+    int rank;
+    dt_error err = {0};
+    assert_ok(dt_checkpoint_shape(b, name, &rank, dim, NULL, &err), err);
+    assert_ok(dt_checkpoint_shape(a, name, &rank, other, NULL, &err), err);
+    size_t bytes = (size_t)(dim[0] * (rank == 2 ? dim[1] : 1) * dt_dtype_block_bytes(type));
+    void *x = malloc(bytes), *y = malloc(bytes);
+    assert_true(x && y && other[0] >= dim[0]); /* the source may be padded */
+    assert_ok(dt_checkpoint_read(a, name, 0, dim[0], type, x, &err), err);
+    assert_ok(dt_checkpoint_read(b, name, 0, dim[0], type, y, &err), err);
+    if (memcmp(x, y, bytes) != 0)
+        fail_msg("\"%s\" is not the source's", name);
+    free(x);
+    free(y);
+}
+
+static void onnx_model__initializers_are_the_source_bit_for_bit(void **state)
+{
+    static const dt_dtype types[] = {DT_F32, DT_F16, DT_BF16};
+    int checked = 0;
+    for (int i = 0; i < MODELS * 3; i++) {
+        char source[4096];
+        const char *path = write_model(*state, models[i / 3], types[i % 3], 0, source);
+        if (!path)
+            continue;
+        dt_checkpoint *a = open_model(source, NULL), *b = open_model(path, NULL);
+        dt_checkpoint_tensor t;
+        int count = 0;
+        for (; dt_checkpoint_tensor_at(b, count, &t); count++) {
+            assert_int_equal(t.dtype, types[i % 3]);
+            assert_same_tensor(a, b, t.canonical, types[i % 3]);
+        }
+        assert_true(count > 5);
+        checked++;
+        dt_checkpoint_close(a);
+        dt_checkpoint_close(b);
+    }
+    assert_true(checked >= 15); /* the golden models are always there */
+}
+
+/* ---- graphs ---- */
+
+/* Operators of the standard that TensorRT's parser takes too (onnx-tensorrt docs/operators.md). */
+static const char *const operators[] = {
+    "Add",
+    "And",
+    "Cast",
+    "Clip",
+    "Concat",
+    "Cos",
+    "CumSum",
+    "Div",
+    "Equal",
+    "Erf",
+    "Exp",
+    "Gather",
+    "Greater",
+    "LessOrEqual",
+    "GreaterOrEqual",
+    "GatherElements",
+    "Identity",
+    "MatMul",
+    "Max",
+    "Min",
+    "Mul",
+    "Not",
+    "Pow",
+    "Range",
+    "Relu",
+    "Reshape",
+    "ReduceMax",
+    "Shape",
+    "ReduceMean",
+    "ReduceSum",
+    "Reciprocal",
+    "LayerNormalization",
+    "Sigmoid",
+    "Sin",
+    "Softmax",
+    "Split",
+    "Sqrt",
+    "Sub",
+    "Tanh",
+    "TopK",
+    "Transpose",
+    "Unsqueeze",
+    "Where",
+};
+
+/* Names seen so far in a graph. */
+typedef struct names {
+    char (*name)[256];
+    int count;
+} names;
+
+static bool knows(const names *n, const char *name)
+{
+    for (int i = 0; i < n->count; i++)
+        if (strcmp(n->name[i], name) == 0)
+            return true;
+    return false;
+}
+
+static void text_of(char out[256], dt_wire_reader bytes)
+{
+    size_t n = (size_t)(bytes.end - bytes.at);
+    assert_true(n < 256);
+    memcpy(out, bytes.at, n);
+    out[n] = 0;
+}
+
+static void learn(names *n, const char *name)
+{
+    assert_true(n->count < 20000);
+    if (knows(n, name))
+        fail_msg("\"%s\" is made twice", name);
+    snprintf(n->name[n->count++], 256, "%s", name);
+}
+
+static bool next_field(dt_wire_reader *message, dt_wire_field *f)
+{
+    bool more = false;
+    dt_error err = {0};
+    assert_ok(dt_wire_next(message, f, &more, &err), err);
+    return more;
+}
+
+/* The text field `number` of a message. */
+static void field_text(dt_wire_reader message, int number, char out[256])
+{
+    dt_wire_field f;
+    out[0] = 0;
+    while (next_field(&message, &f))
+        if (f.number == number && f.wire == DT_WIRE_BYTES)
+            text_of(out, f.bytes);
+}
+
+static void check_node(names *n, dt_wire_reader node)
+{
+    char op[256], text[256];
+    bool known = false;
+    dt_wire_field f;
+    dt_wire_reader again = node;
+    field_text(node, 4, op);
+    for (size_t i = 0; i < sizeof operators / sizeof operators[0]; i++)
+        known |= strcmp(op, operators[i]) == 0;
+    if (!known)
+        fail_msg("operator \"%s\" is not known to be taken by TensorRT", op);
+    while (next_field(&node, &f))
+        if (f.number == 1 && (text_of(text, f.bytes), !knows(n, text)))
+            fail_msg("a %s reads \"%s\" before it is made", op, text);
+    while (next_field(&again, &f)) {
+        assert_int_not_equal(f.number, 7); /* no domain but the standard's */
+        if (f.number == 2)
+            text_of(text, f.bytes), learn(n, text);
+    }
+}
+
+/* Inputs and initializers first, then nodes in order: each reads what is there, each output is one of them. */
+static int check_graph(dt_wire_reader graph, names *n)
+{
+    int nodes = 0;
+    char text[256];
+    for (int pass = 0; pass < 3; pass++) {
+        dt_wire_reader r = graph;
+        dt_wire_field f;
+        while (next_field(&r, &f)) {
+            if (pass == 0 && (f.number == 5 || f.number == 11))
+                field_text(f.bytes, f.number == 5 ? 8 : 1, text), learn(n, text);
+            if (pass == 1 && f.number == 1)
+                check_node(n, f.bytes), nodes++;
+            if (pass == 2 && f.number == 12)
+                field_text(f.bytes, 1, text), assert_true(knows(n, text));
+        }
+    }
+    return nodes;
+}
+
+static int check_file(const char *path)
+{
+    dt_map map = {0};
+    dt_error err = {0};
+    assert_ok(dt_map_open(&map, path, &err), err);
+    dt_wire_reader model = {map.data, map.data + map.size};
+    dt_wire_field f;
+    int nodes = 0;
+    names n = {.name = malloc(20000 * sizeof *n.name)};
+    assert_non_null(n.name);
+    while (next_field(&model, &f))
+        if (f.number == 7)
+            nodes += check_graph(f.bytes, &n);
+    free(n.name);
+    dt_map_close(&map);
+    return nodes;
+}
+
+static void onnx_model__graphs_are_in_order_and_of_operators_that_tensorrt_takes(void **state)
+{
+    int files = 0;
+    for (int i = 0; i < MODELS; i++) {
+        char source[4096], name[4200];
+        const char *path = write_model(*state, models[i], i % 2 ? DT_F32 : DT_F16, 0, source);
+        for (int k = 0; path && dt_onnx_file_name(k); k++) {
+            snprintf(name, sizeof name, "%s/%s", path, dt_onnx_file_name(k));
+            if (dt_is_file(name)) {
+                assert_true(check_file(name) > 20);
+                files++;
+            }
+        }
+    }
+    assert_true(files >= 9);
+}
+
+/* ---- refusals ---- */
+
+static void onnx_model__opsets_out_of_range_are_refused(void **state)
+{
+    static const int opsets[] = {-1, 17, 26};
+    char path[4096];
+    dt_checkpoint *c = open_model(require_model("hf/llama"), NULL);
+    snprintf(path, sizeof path, "%s/never", (const char *)*state);
+    for (int i = 0; i < 3; i++) {
+        dt_error err = {0};
+        dt_export_options to = {.format = "onnx", .opset = opsets[i]};
+        assert_fails(dt_checkpoint_export(c, path, &to, NULL, &err), DT_UNSUPPORTED, err, "18 to 25");
+        assert_false(dt_is_folder(path));
+    }
+    dt_checkpoint_close(c);
+}
+
+/* A model of one initializer, w [2], f32, external at `location`. */
+static void one_external(dt_text *model, const char *location, const char *offset, const char *length)
+{
+    dt_text tensor = {0}, graph = {0};
+    const char *pair[] = {"location", location, "offset", offset, "length", length};
+    dt_wire_int(&tensor, 1, 2);
+    dt_wire_int(&tensor, 2, DT_ONNX_FLOAT);
+    dt_wire_string(&tensor, 8, "w");
+    for (int i = 0; i < 6; i += 2) {
+        dt_text entry = {0};
+        dt_wire_string(&entry, 1, pair[i]);
+        dt_wire_string(&entry, 2, pair[i + 1]);
+        dt_wire_text(&tensor, 13, &entry);
+        dt_text_free(&entry);
+    }
+    dt_wire_int(&tensor, 14, 1);
+    dt_wire_text(&graph, 5, &tensor);
+    dt_wire_text(model, 7, &graph);
+    dt_text_free(&tensor);
+    dt_text_free(&graph);
+}
+
+static dt_status read_model(const char *folder, const dt_text *model, dt_error *err)
+{
+    dt_stored_set *set = NULL;
+    const dt_map *map = NULL;
+    const char *config = NULL;
+    DT_PASS(dt_stored_set_create(&set, err));
+    dt_status status = dt_stored_set_memory(set, "model.onnx", model->data, model->bytes, &map, err);
+    if (status == DT_OK)
+        status = dt_onnx_read_map(set, folder, map, &config, err);
+    dt_stored_set_destroy(set);
+    return status;
+}
+
+static void onnx_model__external_data_outside_the_folder_or_the_file_is_refused(void **state)
+{
+    static const struct {
+        const char *location, *offset, *length, *message;
+    } row[] = {
+        {"../data", "0", "8", "no file of this folder"},
+        {"/etc/passwd", "0", "8", "no file of this folder"},
+        {"..", "0", "8", "no file of this folder"},
+        {"", "0", "8", "no file of this folder"},
+        {"sub/data", "0", "8", "no file of this folder"},
+        {"data", "9", "8", "its dimensions make 8"},
+        {"data", "18446744073709551615", "8", "its dimensions make 8"},
+        {"data", "0", "16", "its dimensions make 8"},
+        {"data", "x", "8", "\"offset\""},
+        {"data", "-1", "8", "\"offset\""},
+        {"data", "0", "8", NULL},
+    };
+    char path[4096];
+    snprintf(path, sizeof path, "%s/data", (const char *)*state);
+    FILE *file = fopen(path, "wb");
+    assert_non_null(file);
+    assert_int_equal(fwrite("0123456789abcdef", 1, 16, file), 16);
+    fclose(file);
+    for (size_t i = 0; i < sizeof row / sizeof row[0]; i++) {
+        dt_text model = {0};
+        dt_error err = {0};
+        one_external(&model, row[i].location, row[i].offset, row[i].length);
+        if (row[i].message)
+            assert_fails(read_model(*state, &model, &err), DT_FORMAT, err, row[i].message);
+        else
+            assert_ok(read_model(*state, &model, &err), err);
+        dt_text_free(&model);
+    }
+}
+
+static void onnx_model__graphs_of_others_are_refused(void **state)
+{
+    char path[4096], name[4200];
+    dt_text model = {0};
+    dt_error err = {0};
+    dt_checkpoint *c = NULL;
+    snprintf(path, sizeof path, "%s/other", (const char *)*state);
+    assert_ok(dt_make_folder(path, &err), err);
+    snprintf(name, sizeof name, "%s/model.onnx", path);
+    dt_wire_int(&model, 1, 8);
+    FILE *file = fopen(name, "wb");
+    assert_non_null(file);
+    assert_int_equal(fwrite(model.data, 1, model.bytes, file), model.bytes);
+    fclose(file);
+    assert_fails(dt_checkpoint_open(&c, path, NULL, &err), DT_UNSUPPORTED, err, "not written by drivetrain");
+    dt_text_free(&model);
+}
+
+/* ---- the wire ---- */
+
+static void onnx_model__integers_of_every_size_come_back(void **state)
+{
+    static const int64_t values[] = {0, 1, 127, 128, -1, INT64_MAX, INT64_MIN, 1 << 20};
+    dt_text text = {0};
+    (void)state;
+    for (size_t i = 0; i < sizeof values / sizeof values[0]; i++)
+        dt_wire_int(&text, 3, values[i]);
+    dt_wire_reader r = {(const uint8_t *)text.data, (const uint8_t *)text.data + text.bytes};
+    for (size_t i = 0; i < sizeof values / sizeof values[0]; i++) {
+        dt_wire_field f;
+        bool more = false;
+        dt_error err = {0};
+        assert_ok(dt_wire_next(&r, &f, &more, &err), err);
+        assert_true(more && f.number == 3 && (int64_t)f.value == values[i]);
+    }
+    assert_true(r.at == r.end);
+    dt_text_free(&text);
+}
+
+static void onnx_model__broken_messages_are_refused(void **state)
+{
+    static const struct {
+        const char *bytes;
+        size_t count;
+    } row[] = {
+        {"\x08", 1},                                          /* a number is missing */
+        {"\x0a\x05only", 6},                                  /* shorter than it says */
+        {"\x0a\xff\xff\xff\xff\xff\xff\xff\xff\xff\x01", 11}, /* a length beyond all files */
+        {"\x08\xff\xff\xff\xff\xff\xff\xff\xff\xff\x02", 11}, /* 65 bits */
+        {"\x0b", 1},                                          /* a group */
+        {"\x00\x00", 2},                                      /* field 0 */
+        {"\x0d\x00\x00", 3},                                  /* half a float */
+    };
+    (void)state;
+    for (size_t i = 0; i < sizeof row / sizeof row[0]; i++) {
+        dt_wire_reader r = {(const uint8_t *)row[i].bytes, (const uint8_t *)row[i].bytes + row[i].count};
+        dt_wire_field f;
+        bool more;
+        dt_error err = {0};
+        assert_fails(dt_wire_next(&r, &f, &more, &err), DT_FORMAT, err, "no protobuf message");
+    }
+}
+
+int main(void)
+{
+    const struct CMUnitTest tests[] = {
+        cmocka_unit_test_setup_teardown(onnx_model__initializers_are_the_source_bit_for_bit, make_folder,
+                                        remove_folder),
+        cmocka_unit_test_setup_teardown(onnx_model__graphs_are_in_order_and_of_operators_that_tensorrt_takes,
+                                        make_folder, remove_folder),
+        cmocka_unit_test_setup_teardown(onnx_model__opsets_out_of_range_are_refused, make_folder,
+                                        remove_folder),
+        cmocka_unit_test_setup_teardown(onnx_model__external_data_outside_the_folder_or_the_file_is_refused,
+                                        make_folder, remove_folder),
+        cmocka_unit_test_setup_teardown(onnx_model__graphs_of_others_are_refused, make_folder, remove_folder),
+        cmocka_unit_test(onnx_model__integers_of_every_size_come_back),
+        cmocka_unit_test(onnx_model__broken_messages_are_refused),
+    };
+    return cmocka_run_group_tests(tests, NULL, NULL);
+}
