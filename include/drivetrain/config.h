@@ -117,6 +117,9 @@ dt_status dt_config_check(const dt_model_config *config, dt_error *err);
  */
 const char *dt_config_beyond_megatron(const dt_model_config *config, int index);
 
+/** Is the model's yarn that of Megatron's GPTModel? *mscale makes its attention factor; 0: yarn's own. */
+bool dt_config_yarn_is_megatrons(const dt_model_config *config, double *mscale);
+
 /**
  * Do two models compute the same? NULL, or the key of a field that keeps them apart. Fields without influence (rotary
  * settings of a model with learned positions, token ids, padding of the vocabulary) do not count.

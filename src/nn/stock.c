@@ -8,6 +8,7 @@
 
 #include <drivetrain/config.h>
 
+#include <math.h>
 #include <string.h>
 
 static bool foreign(const char *key)
@@ -16,9 +17,28 @@ static bool foreign(const char *key)
            strcmp(key, "scale_decoder_outputs") == 0; /* Hugging Face's own name */
 }
 
+/* It turns whole heads, by halves; the factor of cosines is told as the mscale that it is computed from. */
+bool dt_config_yarn_is_megatrons(const dt_model_config *c, double *mscale)
+{
+    double per_mscale = 0.1 * log(c->rope_scaling_factor), attention = c->rope_attention_factor;
+    *mscale = 0;
+    if (c->position_embedding_type != DT_POSITION_ROPE || c->rope_scaling_type != DT_ROPE_YARN ||
+        strcmp(c->model_type, "gpt") != 0 || c->rotary_percent != 1 || c->rotary_interleaved)
+        return false;
+    if (attention == 0)
+        return true;
+    if (!(c->rope_scaling_factor > 1))
+        return false;
+    *mscale = (attention - 1) / per_mscale;
+    return *mscale != 0 && 0.1 * *mscale * log(c->rope_scaling_factor) + 1 == attention;
+}
+
 /* Some keys say something only beside another one. */
 static bool matters(const dt_model_config *c, const char *key)
 {
+    double mscale;
+    if (dt_starts_with(key, "x_rope_") && dt_config_yarn_is_megatrons(c, &mscale))
+        return false;
     if (strcmp(key, "x_rope_scaling_type") == 0)
         return c->rope_scaling_type > DT_ROPE_LLAMA3; /* that one is Megatron's use_rope_scaling */
     if (dt_starts_with(key, "x_rope_"))

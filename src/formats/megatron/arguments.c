@@ -44,6 +44,8 @@ static int put_sizes(const dt_model_config *c, json_t *args)
 static int put_switches(const dt_model_config *c, json_t *args)
 {
     bool gated = c->gated_linear_unit, scaled = c->rope_scaling_type == DT_ROPE_LLAMA3;
+    double mscale;
+    bool rope = c->position_embedding_type == DT_POSITION_ROPE && !dt_config_yarn_is_megatrons(c, &mscale);
     int failed = 0;
     failed |= put(args, "norm_epsilon", json_real(c->layernorm_epsilon));
     failed |= put(args, "apply_layernorm_1p", json_boolean(c->layernorm_zero_centered_gamma));
@@ -54,8 +56,7 @@ static int put_switches(const dt_model_config *c, json_t *args)
     failed |= put(args, "bias_gelu_fusion", json_false());
     failed |= put(args, "untie_embeddings_and_output_weights",
                   json_boolean(!c->share_embeddings_and_output_weights));
-    failed |= put(args, "use_rotary_position_embeddings",
-                  json_boolean(c->position_embedding_type == DT_POSITION_ROPE));
+    failed |= put(args, "use_rotary_position_embeddings", json_boolean(rope)); /* would overrule yarn */
     failed |=
         put(args, "add_position_embedding", json_boolean(c->position_embedding_type == DT_POSITION_LEARNED));
     failed |= put(args, "use_rope_scaling", json_boolean(scaled));

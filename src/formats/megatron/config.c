@@ -131,14 +131,8 @@ static const char *const refused_switches[] = {
 };
 
 static const char *const refused_values[] = {
-    "no_rope_freq",
-    "mrope_section",
-    "linear_attention_freq",
-    "experimental_attention_variant",
-    "softcap",
-    "mtp_num_layers",
-    "moe_router_num_groups",
-    "moe_latent_size",
+    "no_rope_freq", "mrope_section",  "linear_attention_freq", "experimental_attention_variant",
+    "softcap",      "mtp_num_layers", "moe_router_num_groups", "moe_latent_size",
 };
 
 static bool says_nothing(const json_t *value)
@@ -518,10 +512,33 @@ static int write_factors(const char *key, const double *factor, int count, json_
     return failed | json_object_set_new(json, key, list);
 }
 
+/* As GPTModel asks for it; a null mscale is yarn's own. */
+static int write_yarn(const dt_model_config *c, double mscale, json_t *json)
+{
+    static const char *const ours[] = {
+        "x_rope_scaling_type",     "x_rope_beta_fast",   "x_rope_beta_slow",   "x_rope_original_max_position",
+        "x_rope_attention_factor", "x_rope_no_truncate", "rope_scaling_factor"};
+    for (int i = 0; i < COUNT(ours); i++)
+        json_object_del(json, ours[i]);
+    return put_word(json, "position_embedding_type", "yarn") |
+           json_object_set_new(json, "yarn_rotary_scaling_factor", json_real(c->rope_scaling_factor)) |
+           json_object_set_new(json, "yarn_original_max_position_embeddings",
+                               json_integer(c->rope_original_max_position)) |
+           json_object_set_new(json, "yarn_beta_fast", json_real(c->rope_beta_fast)) |
+           json_object_set_new(json, "yarn_beta_slow", json_real(c->rope_beta_slow)) |
+           json_object_set_new(json, "yarn_mscale", mscale != 0 ? json_real(mscale) : json_null()) |
+           json_object_set_new(json, "yarn_mscale_all_dim", mscale != 0 ? json_real(0) : json_null()) |
+           json_object_set_new(json, "yarn_correction_range_round_to_int",
+                               json_boolean(!c->rope_no_truncate));
+}
+
 /* Rotary scaling that Megatron itself knows is told in its words. */
 static int write_rope(const dt_model_config *c, json_t *json)
 {
     int failed = 0;
+    double mscale;
+    if (dt_config_yarn_is_megatrons(c, &mscale))
+        return write_yarn(c, mscale, json);
     if (c->rope_scaling_type == DT_ROPE_LONGROPE) {
         failed |= write_factors("x_rope_short_factor", c->rope_short_factor, c->rope_factors, json);
         failed |= write_factors("x_rope_long_factor", c->rope_long_factor, c->rope_factors, json);

@@ -250,7 +250,10 @@ static dt_status add_row(dt_wrapper *w, const dt_wrapper_window *window, int64_t
         return DT_OK;
     bool at_end = *complete && row.place[row.count - 1] == window->end - window->start - 1;
     dt_want want = !last_only ? DT_WANT_ALL : at_end ? DT_WANT_LAST : DT_WANT_NONE;
-    dt_span span = {.tokens = row.tokens + *done, .positions = row.positions + *done, .count = count};
+    dt_span span = {.tokens = row.tokens + *done,
+                    .positions = row.positions + *done,
+                    .count = count,
+                    .length = dt_session_length(w->session, b) + left};
     dt_wrapper_delivery *d = &w->delivery[w->deliveries++];
     *d = (dt_wrapper_delivery){.row = b, .first = *done, .count = last_only ? at_end : count};
     *done += count;
@@ -315,6 +318,12 @@ static dt_status check_window(const dt_wrapper *w, const dt_wrapper_window *wind
                        "window [%" PRId64 ", %" PRId64 ") does not follow the context, which ends at %" PRId64
                        "; a window that starts at 0 begins anew",
                        window->start, window->end, w->stored);
+    if (window->start != 0 && dt_config_rope_differs(w->model->config, w->stored, window->end))
+        return dt_fail(err, DT_UNSUPPORTED,
+                       "%s rotary scaling gives %" PRId64
+                       " tokens other frequencies than the context's %" PRId64
+                       ": it must be read again, by a window that starts at 0",
+                       dt_rope_scaling_name(w->model->config->rope_scaling_type), window->end, w->stored);
     return DT_OK;
 }
 

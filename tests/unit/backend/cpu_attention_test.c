@@ -40,6 +40,7 @@ static shape random_shape(cpu_dice *dice)
     shape s = {
         .spec = random_spec(dice), .sequences = cpu_roll(dice, 1, 4), .self = cpu_roll(dice, 0, 2) > 0};
     s.bias = cpu_roll(dice, 0, 1);
+    s.spec.alibi = !s.bias && cpu_roll(dice, 0, 2) == 0;
     s.sink = cpu_roll(dice, 0, 2) == 0;
     for (int64_t b = 0; b < s.sequences; b++) {
         s.cu[b + 1] = s.cu[b] + (int32_t)cpu_size(dice, 200) - (int32_t)cpu_roll(dice, 0, 1);

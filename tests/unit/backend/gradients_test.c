@@ -434,7 +434,7 @@ static void gradients__of_rope(void **state)
 /* ---- attention ---- */
 
 typedef struct attention_case {
-    bool cross, causal, windows, cap, bias, both_ways, sink;
+    bool cross, causal, windows, cap, bias, both_ways, sink, alibi;
 } attention_case;
 
 static dt_tensor *attention(lab *l, attention_case c)
@@ -446,6 +446,7 @@ static dt_tensor *attention(lab *l, attention_case c)
     spec.window_right = c.windows ? between(l, 0, 2) : -1;
     spec.soft_cap = c.cap ? 1.5 : 0;
     spec.bias_max_distance = 64, spec.bias_bidirectional = c.both_ways;
+    spec.alibi = c.alibi;
     dt_attention_inputs in = {.q = rows(l, A * D)};
     in.k = values(l, axis, S, K * D, true);
     in.v = values(l, axis, S, K * D, true);
@@ -491,6 +492,11 @@ static dt_tensor *sink_attention(lab *l)
     return attention(l, (attention_case){.sink = true, .causal = true});
 }
 
+static dt_tensor *alibi_attention(lab *l)
+{
+    return attention(l, (attention_case){.alibi = true, .causal = l->rng.seed % 2});
+}
+
 static dt_tensor *full_attention(lab *l)
 {
     return attention(
@@ -506,6 +512,7 @@ static void gradients__of_attention(void **state)
     CHECK(windowed_attention);
     CHECK(capped_attention);
     CHECK(sink_attention);
+    CHECK(alibi_attention);
     CHECK(full_attention);
 }
 

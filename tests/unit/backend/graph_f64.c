@@ -3,6 +3,8 @@
  */
 #include "backend/graph_f64.h"
 
+#include "backend/alibi.h"
+
 #include <math.h>
 
 graph_f64 graph_f64_make(const dt_graph *g, const int64_t *counts)
@@ -202,7 +204,8 @@ static void rope(const dt_op *op, matrix x, matrix positions, matrix freq, matri
             int64_t a = op->attr.rope.spec.interleaved ? 2 * i : i;
             int64_t b = op->attr.rope.spec.interleaved ? 2 * i + 1 : i + freq.rows;
             double angle = (double)((float)positions.at[t / heads] * (float)freq.at[i]);
-            double c = cos(angle) * op->attr.rope.spec.magnitude, s = sin(angle) * op->attr.rope.spec.magnitude;
+            double c = cos(angle) * op->attr.rope.spec.magnitude,
+                   s = sin(angle) * op->attr.rope.spec.magnitude;
             double u = x.at[t * size + a], v = x.at[t * size + b];
             y.at[t * size + a] = u * c - v * s;
             y.at[t * size + b] = v * c + u * s;
@@ -250,6 +253,8 @@ static double score_of(const graph_f64 *f, const dt_op *op, int64_t row, int64_t
     score *= s->scale;
     if (s->soft_cap > 0)
         score = s->soft_cap * tanh(score / s->soft_cap);
+    if (s->alibi) /* Falcon's roundings and all: they are part of what it computes */
+        score += (double)dt_alibi_bias(dt_alibi_slope(head, s->heads), key, size);
     if (table.at)
         score += table.at[bucket(key - query, table.rows, s->bias_max_distance, s->bias_bidirectional) *
                               table.cols +

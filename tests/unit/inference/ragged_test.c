@@ -86,8 +86,13 @@ static void compare_ways(const char *folder, const char *backend, const char *dt
 static void compare_families(const char *backend, const char *dtype)
 {
     static const char *const family[] = {
-        "hf/llama-gqa", "hf/llama-medium", "hf/gpt2",         "megatron/gpt_rope_scaled",
-        "hf/t5-v1.1",   "hf/t5-medium",    "megatron/t5_rope"};
+        "hf/llama-gqa",     "hf/llama-medium",
+        "hf/gpt2",          "megatron/gpt_rope_scaled",
+        "hf/t5-v1.1",       "hf/t5-medium",
+        "megatron/t5_rope", "hf/mistral",
+        "hf/gemma3",        "megatron/gpt_window_sink", /* windows, over a cache in chunks */
+        "hf/falcon-rw6",    "hf/gpt-oss",
+        "hf/llama-dynamic", "hf/phi3-longrope"};
     int found = 0;
     if (!have_backend(backend))
         skip();

@@ -169,6 +169,56 @@ static void wrapper__the_whole_window_at_once_is_the_full_forward(void **state)
     }
 }
 
+/*
+ * Where frequencies follow from the length, a window that begins anew is read at its own length, in however many steps; one
+ * that follows a context of other frequencies is refused.
+ */
+static void check_growing(const char *folder)
+{
+    enum {
+        WORDS = 99,
+        SHORT = 5
+    }; /* both models' trained lengths are between SHORT and the recorded rows' */
+    dt_error err = {0};
+    int64_t dim[5];
+    const dt_wrapper_window *window;
+    const dt_wrapper_input *input;
+    const float *logits;
+    dt_wrapper *wrapper;
+    dt_wrapper_config config = DT_WRAPPER_CONFIG_DEFAULT;
+    config.materialize_only_last_token_logits = false;
+    config.inference_max_requests = 1;
+    tensors file = open_tensors(in_folder(folder, "recording.safetensors"));
+    int32_t *lengths = read_tensor(file, "in.lengths", DT_I32, dim);
+    int32_t *tokens = read_tensor(file, "in.tokens", DT_I32, dim), length = lengths[0];
+    float *expected = read_tensor(file, "out.logits", DT_F32, dim);
+    dt_model *model = open_model(folder, "reference", "f32", 1);
+    assert_ok(dt_wrapper_create(&wrapper, model, &config, &err), err);
+    assert_ok(dt_wrapper_prep_inference_input(wrapper, 1, length, tokens, 0, NULL, &input, &err), err);
+    assert_ok(dt_wrapper_get_batch_for_context_window(wrapper, 0, length, &window, &err), err);
+    assert_ok(dt_wrapper_run_one_forward_step(wrapper, window, &logits, &err), err);
+    assert_true(largest_difference(logits, expected, length * WORDS) < close_enough);
+    assert_ok(dt_wrapper_get_batch_for_context_window(wrapper, 0, SHORT, &window, &err), err);
+    assert_ok(dt_wrapper_run_one_forward_step(wrapper, window, &logits, &err), err);
+    assert_ok(dt_wrapper_get_batch_for_context_window(wrapper, SHORT, length, &window, &err), err);
+    assert_fails(dt_wrapper_run_one_forward_step(wrapper, window, &logits, &err), DT_UNSUPPORTED, err,
+                 "must be read again, by a window that starts at 0");
+    dt_wrapper_destroy(wrapper);
+    dt_model_close(model);
+    dt_stored_set_destroy(file.set);
+    free(lengths), free(tokens), free(expected);
+}
+
+static void wrapper__windows_have_the_frequencies_of_their_length(void **state)
+{
+    static const char *const growing[] = {"hf/llama-dynamic", "hf/phi3-longrope"};
+    for (size_t i = 0; i < 2; i++) {
+        const char *folder = fixture(growing[i]);
+        need(folder);
+        check_growing(folder);
+    }
+}
+
 /* ---- T5 ---- */
 
 static void wrapper__t5_inputs_and_windows_are_megatrons(void **state)
@@ -367,6 +417,7 @@ int main(void)
         cmocka_unit_test(wrapper__gpt_steps_give_megatrons_logits),
         cmocka_unit_test(wrapper__micro_batches_change_no_bit),
         cmocka_unit_test(wrapper__the_whole_window_at_once_is_the_full_forward),
+        cmocka_unit_test(wrapper__windows_have_the_frequencies_of_their_length),
         cmocka_unit_test(wrapper__t5_inputs_and_windows_are_megatrons),
         cmocka_unit_test(wrapper__t5_steps_give_megatrons_logits),
         cmocka_unit_test(wrapper__generations_are_those_of_megatrons_static_engine),

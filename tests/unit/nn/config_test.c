@@ -126,6 +126,25 @@ static void config__says_what_stock_megatron_would_not_compute(void **state)
     assert_string_equal(dt_config_beyond_megatron(&c, 0), "x_rope_low_freq_factor");
 }
 
+static void config__megatrons_yarn_is_no_extension(void **state)
+{
+    dt_model_config c = sound("gpt");
+    double mscale;
+    c.position_embedding_type = DT_POSITION_ROPE;
+    c.rope_scaling_type = DT_ROPE_YARN;
+    c.rope_original_max_position = 16;
+    c.rope_beta_fast = 4;
+    assert_null(dt_config_beyond_megatron(&c, 0));
+    assert_true(dt_config_yarn_is_megatrons(&c, &mscale) && mscale == 0);
+    c.rope_attention_factor = 0.1 * 0.5 * log(8.0) + 1;
+    assert_true(dt_config_yarn_is_megatrons(&c, &mscale) && fabs(mscale - 0.5) < 1e-12);
+    c.rotary_percent = 0.5;
+    assert_string_equal(dt_config_beyond_megatron(&c, 0), "x_rope_scaling_type");
+    c.position_embedding_type = DT_POSITION_ALIBI;
+    c.rope_scaling_type = DT_ROPE_PLAIN;
+    assert_string_equal(dt_config_beyond_megatron(&c, 0), "position_embedding_type");
+}
+
 static void config__enum_names_are_megatrons(void **state)
 {
     assert_string_equal(dt_normalization_name(DT_NORM_RMSNORM), "RMSNorm");
@@ -146,6 +165,7 @@ int main(void)
         cmocka_unit_test(config__refusals_name_the_key),
         cmocka_unit_test(config__refuses_positions_it_cannot_compute),
         cmocka_unit_test(config__says_what_stock_megatron_would_not_compute),
+        cmocka_unit_test(config__megatrons_yarn_is_no_extension),
         cmocka_unit_test(config__enum_names_are_megatrons),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);

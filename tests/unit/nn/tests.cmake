@@ -1,2 +1,2 @@
 dt_test(nn/config_test)
-dt_test(nn/rope_test)
+dt_test(nn/rope_test LIBS PkgConfig::jansson)
