@@ -205,6 +205,8 @@ static void print_result(const request *r, const dt_checkpoint *c, const dt_expo
            e->proof->pass ? "yes" : "NO", e->proof->point_count);
     if (e->proof->remark)
         printf("%s\n", e->proof->remark);
+    if (e->note)
+        printf("%s\n", e->note);
     if (e->proof->first_divergence)
         printf("first divergence at %s\n", e->proof->first_divergence);
 }

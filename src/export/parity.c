@@ -135,11 +135,11 @@ static json_t *peer_json(const dt_verify_report *r)
 static json_t *report_json(const dt_exported *e, json_t *artefact, json_t *source)
 {
     const dt_verify_report *r = e->proof;
-    return json_pack("{s:s, s:b, s:s, s:f, s:s, s:s?, s:s?, s:o, s:o, s:o, s:o, s:o}", "drivetrain",
+    return json_pack("{s:s, s:b, s:s, s:f, s:s, s:s?, s:s?, s:s?, s:o, s:o, s:o, s:o, s:o}", "drivetrain",
                      DT_VERSION, "pass", r->pass, "dtype", r->dtype, "tolerance", r->tolerance, "reason",
-                     e->reason, "first_divergence", r->first_divergence, "remark", r->remark, "points",
-                     points_json(r), "unchecked", strings_json(r->unchecked, r->unchecked_count), "artefact",
-                     artefact, "source", source, "peer", peer_json(e->peer));
+                     e->reason, "first_divergence", r->first_divergence, "remark", r->remark, "note", e->note,
+                     "points", points_json(r), "unchecked", strings_json(r->unchecked, r->unchecked_count),
+                     "artefact", artefact, "source", source, "peer", peer_json(e->peer));
 }
 
 /* ---- for people ---- */
@@ -192,6 +192,8 @@ static void put_report(dt_text *t, const dt_exported *e, const json_t *artefact,
         dt_text_printf(t, "first divergence at %s\n", r->first_divergence);
     if (r->remark)
         dt_text_printf(t, "%s\n", r->remark);
+    if (e->note)
+        dt_text_printf(t, "%s\n", e->note);
     dt_text_printf(t, "allowed   %.1e: %s\n\n", r->tolerance, e->reason);
     if (e->peer)
         dt_text_printf(

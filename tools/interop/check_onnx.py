@@ -1,7 +1,7 @@
 #!/usr/bin/env python3
 """Does onnxruntime compute from drivetrain's ONNX graphs what the makers recorded?
 
-    check_onnx.py DRIVETRAIN MODEL...
+    [OPSET=N] check_onnx.py DRIVETRAIN MODEL...
 
 Each MODEL (a folder with recording.safetensors in it or above) is exported in f32; onnx.checker reads the graphs, and
 onnxruntime runs them on the recorded tokens: padded on the right, padded on the left, in two halves and token by token

@@ -215,16 +215,27 @@ static const char *norm_weight(dt_lowering *l, const dt_op *op)
     return op->attr.norm.zero_centered ? DT_ONNX_NODE(l->o, "Add", w, dt_onnx_number(l->o, 1)) : w;
 }
 
-/* In f32 whatever the type, weights of w + 1 apart. */
-void dt_onnx_lower_rms_norm(dt_lowering *l, const dt_op *op)
+/* In f32 whatever the type; one operator from opset 23 on. */
+static const char *rms_norm(dt_lowering *l, const dt_op *op, const char *x)
 {
     dt_onnx *o = l->o;
-    const char *x = dt_onnx_to_f32(o, in_runs(l, op, dt_lower_input(l, op, 0)));
+    if (o->opset >= 23) {
+        dt_onnx_attribute attribute[DT_ONNX_ATTRIBUTES] = {
+            {.name = "axis", .i = -1}, {.name = "epsilon", .kind = DT_ONNX_F, .f = (float)op->attr.norm.eps}};
+        return DT_ONNX_WITH(o, "RMSNormalization", attribute, x, norm_weight(l, op));
+    }
+    x = dt_onnx_to_f32(o, x);
     const char *mean = dt_onnx_reduce(o, "ReduceMean", DT_ONNX_NODE(o, "Mul", x, x), -1, true);
     const char *root =
         DT_ONNX_NODE(o, "Sqrt", DT_ONNX_NODE(o, "Add", mean, dt_onnx_number_f32(o, op->attr.norm.eps)));
     const char *y = dt_onnx_from_f32(o, DT_ONNX_NODE(o, "Div", x, root));
-    dt_lower_set(l, op->output[0], in_rows(l, op, DT_ONNX_NODE(o, "Mul", y, norm_weight(l, op))));
+    return DT_ONNX_NODE(o, "Mul", y, norm_weight(l, op));
+}
+
+void dt_onnx_lower_rms_norm(dt_lowering *l, const dt_op *op)
+{
+    const char *x = in_runs(l, op, dt_lower_input(l, op, 0));
+    dt_lower_set(l, op->output[0], in_rows(l, op, rms_norm(l, op, x)));
 }
 
 void dt_onnx_lower_layer_norm(dt_lowering *l, const dt_op *op)
@@ -270,6 +281,18 @@ static const char *gelu_tanh(dt_onnx *o, const char *x)
     return half_gelu(o, x, DT_ONNX_NODE(o, "Tanh", inner));
 }
 
+/* x/2 (1 + erf(x/√2)), or its tanh form; one operator from opset 20 on */
+static const char *gelu(dt_onnx *o, const char *x, bool by_tanh)
+{
+    dt_onnx_attribute form[DT_ONNX_ATTRIBUTES] = {
+        {.name = "approximate", .kind = DT_ONNX_S, .text = by_tanh ? "tanh" : "none"}};
+    if (o->opset >= 20)
+        return DT_ONNX_WITH(o, "Gelu", form, x);
+    if (by_tanh)
+        return gelu_tanh(o, x);
+    return half_gelu(o, x, DT_ONNX_NODE(o, "Erf", DT_ONNX_NODE(o, "Mul", x, dt_onnx_number(o, sqrt(0.5)))));
+}
+
 static const char *times_sigmoid(dt_onnx *o, const char *x, double factor)
 {
     const char *inner = factor != 1 ? DT_ONNX_NODE(o, "Mul", x, dt_onnx_number(o, factor)) : x;
@@ -284,10 +307,9 @@ static const char *activate(dt_lowering *l, const char *x, dt_activation kind)
     case DT_ACT_IDENTITY:
         return x;
     case DT_ACT_GELU:
-        return half_gelu(o, x,
-                         DT_ONNX_NODE(o, "Erf", DT_ONNX_NODE(o, "Mul", x, dt_onnx_number(o, sqrt(0.5)))));
+        return gelu(o, x, false);
     case DT_ACT_GELU_TANH:
-        return gelu_tanh(o, x);
+        return gelu(o, x, true);
     case DT_ACT_QUICK_GELU:
         return times_sigmoid(o, x, 1.702);
     case DT_ACT_RELU:

@@ -102,15 +102,18 @@ static const char **known(dt_onnx *o, const dt_text *key, dt_onnx_entry **entry)
 
 static void put_attribute(dt_text *out, const dt_onnx_attribute *a)
 {
+    static const int type[] = {[DT_ONNX_F] = 1, [DT_ONNX_I] = 2, [DT_ONNX_S] = 3, [DT_ONNX_IS] = 7};
     dt_text t = {0};
     dt_wire_string(&t, 1, a->name);
     if (a->kind == DT_ONNX_F)
         dt_wire_float(&t, 2, a->f);
     else if (a->kind == DT_ONNX_I)
         dt_wire_int(&t, 3, a->i);
+    else if (a->kind == DT_ONNX_S)
+        dt_wire_string(&t, 4, a->text);
     for (int i = 0; a->kind == DT_ONNX_IS && i < a->count; i++)
         dt_wire_int(&t, 8, a->list[i]);
-    dt_wire_int(&t, 20, a->kind == DT_ONNX_F ? 1 : a->kind == DT_ONNX_I ? 2 : 7);
+    dt_wire_int(&t, 20, type[a->kind]);
     dt_wire_text(out, 5, &t);
     dt_text_free(&t);
 }

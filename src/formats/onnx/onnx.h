@@ -54,9 +54,10 @@ enum { DT_ONNX_ATTRIBUTES = 4, DT_ONNX_INPUTS = 8 };
 
 typedef struct dt_onnx_attribute {
     const char *name; /* NULL: unused */
-    enum { DT_ONNX_I, DT_ONNX_F, DT_ONNX_IS } kind;
+    enum { DT_ONNX_I, DT_ONNX_F, DT_ONNX_IS, DT_ONNX_S } kind;
     int64_t i;
     float f;
+    const char *text;
     int64_t list[6];
     int count;
 } dt_onnx_attribute;
