@@ -253,7 +253,7 @@ dt_status dt_checkpoint_shape(const dt_checkpoint *c, const char *canonical, int
 }
 
 /* An engine's weights lie as kernels read them, and nothing else can be made of them. */
-static dt_status refuse_engine(const dt_checkpoint *c, dt_error *err)
+dt_status dt_checkpoint_refuse_engine(const dt_checkpoint *c, dt_error *err)
 {
     if (!c->bundle)
         return DT_OK;
@@ -266,7 +266,7 @@ dt_status dt_checkpoint_read(const dt_checkpoint *c, const char *canonical, int6
                              dt_dtype dtype, void *out, dt_error *err)
 {
     int index;
-    DT_PASS(refuse_engine(c, err));
+    DT_PASS(dt_checkpoint_refuse_engine(c, err));
     DT_PASS(dt_mapping_get(c->mapping, canonical, &index, err));
     int64_t cols = dt_mapping_at(c->mapping, index)->cols;
     dt_block block = {row, 0, rows, cols};
@@ -299,55 +299,6 @@ void dt_checkpoint_drop(const dt_checkpoint *c, const char *canonical)
         dt_mapping_drop(c->mapping, index);
 }
 
-/* ---- the makers' tensors ---- */
-
-typedef struct rows_source {
-    dt_canonical_reader read;
-    void *user;
-} rows_source;
-
-/* Whole rows from the caller, then the block out of them. */
-static dt_status read_rows(void *user, const dt_canonical *canonical, const dt_block *b, const dt_target *t,
-                           dt_error *err)
-{
-    const rows_source *source = user;
-    size_t bytes = sizeof(float) * (size_t)(b->rows * canonical->cols);
-    float *rows = malloc(bytes + 1);
-    if (!rows)
-        return dt_fail_memory(err, bytes, canonical->spec->name);
-    dt_status status = source->read(source->user, canonical->spec->name, b->row, b->rows, rows, err);
-    for (int64_t i = 0; status == DT_OK && i < b->rows; i++)
-        for (int64_t j = 0; j < b->cols; j++)
-            ((float *)t->out)[i * t->row_stride + j * t->col_stride] = rows[i * canonical->cols + b->col + j];
-    free(rows);
-    return status;
-}
-
-static int external_of_name(const dt_checkpoint *c, const char *name)
-{
-    for (size_t i = 0; i < dt_stored_set_count(c->set); i++)
-        if (strcmp(dt_stored_set_at(c->set, i)->name, name) == 0)
-            return c->fate[i].external;
-    return dt_mapping_find_external(c->mapping, name);
-}
-
-dt_status dt_checkpoint_external(const dt_checkpoint *c, const char *name, dt_canonical_reader read,
-                                 void *user, float *out, int64_t elements, dt_error *err)
-{
-    rows_source rows = {read, user};
-    dt_canonical_source source = {read_rows, &rows};
-    int64_t count, cols;
-    DT_PASS(refuse_engine(c, err));
-    int external = external_of_name(c, name);
-    if (external < 0)
-        return dt_fail(err, DT_NOT_FOUND, "%s has no tensor \"%s\" that the model is made of", c->path, name);
-    dt_external_rows(dt_mapping_external_at(c->mapping, external), &count, &cols);
-    if (count * cols != elements)
-        return dt_fail(err, DT_MISMATCH, "tensor \"%s\" has %" PRId64 " elements, %" PRId64 " were asked for",
-                       name, count * cols, elements);
-    return dt_mapping_assemble(c->mapping, external, 0, count, &source, DT_F32, out, err);
-}
-
 /* ---- writing ---- */
 
 dt_status dt_checkpoint_export(const dt_checkpoint *c, const char *path, const dt_export_options *options,
@@ -357,7 +308,7 @@ dt_status dt_checkpoint_export(const dt_checkpoint *c, const char *path, const d
     if (!result)
         result = &ignored;
     *result = (dt_export_result){0};
-    DT_PASS(refuse_engine(c, err));
+    DT_PASS(dt_checkpoint_refuse_engine(c, err));
     const dt_format *format = dt_format_named(options->format);
     if (!format)
         return dt_format_unknown(options->format, err);

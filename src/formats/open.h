@@ -67,6 +67,9 @@ struct dt_checkpoint {
     int64_t tensor_parallel, pipeline_parallel, virtual_pipeline, expert_parallel;
 };
 
+/* An engine's weights have no names to be read by. */
+dt_status dt_checkpoint_refuse_engine(const dt_checkpoint *checkpoint, dt_error *err);
+
 /* The functions of formats.def. */
 bool dt_engine_detect(const char *path);
 dt_status dt_engine_open(dt_checkpoint *checkpoint, const dt_open_options *options, dt_error *err);

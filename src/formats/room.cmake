@@ -26,6 +26,7 @@ dt_room(formats USES base tensor graph backend data nn models
     bind.c
     check.c
     checkpoint.c
+    makers.c
     export.c
     export_queue.c
     hf/families.c
