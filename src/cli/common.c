@@ -82,9 +82,14 @@ json_t *beyond_megatron_json(const dt_model_config *config)
 
 void print_beyond_megatron(const dt_model_config *config)
 {
-    for (int i = 0; dt_config_beyond_megatron(config, i); i++)
-        printf("%s%s", i ? ", " : "unlike stock Megatron: ", dt_config_beyond_megatron(config, i));
-    if (dt_config_beyond_megatron(config, 0))
+    const char *key;
+    int column = 0;
+    for (int i = 0; (key = dt_config_beyond_megatron(config, i)); i++) {
+        bool fits = column + 2 + (int)strlen(key) <= 80;
+        column = (i && fits ? column + 2 : i ? 4 : printf("unlike stock Megatron: ")) + (int)strlen(key);
+        printf("%s%s", !i ? "" : fits ? ", " : ",\n    ", key);
+    }
+    if (column)
         printf("\n");
 }
 

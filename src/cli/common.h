@@ -35,11 +35,12 @@ void apply_memory_limit(const command_line *line);
 dt_status open_tokenizer(const command_line *line, const char *model, bool demanded, dt_tokenizer **out,
                          dt_error *err);
 
-void print_json(json_t *json);                /* one document and a newline on stdout; takes the reference */
+void print_json(json_t *json); /* one document and a newline on stdout; takes the reference */
 /* Settings that stock Megatron lacks: a list of keys, and a line that names them (none: no line). */
 json_t *beyond_megatron_json(const dt_model_config *config);
 void print_beyond_megatron(const dt_model_config *config);
-json_t *skipped_json(const dt_checkpoint *c); /* [{"name","rule"}] of the tensors a format skips */
+void print_anatomy(const dt_model_config *config); /* what it is made of, within 80 columns */
+json_t *skipped_json(const dt_checkpoint *c);      /* [{"name","rule"}] of the tensors a format skips */
 double seconds_now(void);
 uint64_t peak_resident_bytes(void);
 

@@ -65,6 +65,12 @@ static json_t *config_json(const dt_model_config *c)
 #undef REAL
 #undef BOOL
 #undef ENUM
+    if (c->window_left >= 0) {
+        json_t *windows = json_array();
+        for (int64_t i = 0; i < c->num_layers; i++)
+            json_array_append_new(windows, json_integer(dt_config_layer_window(c, i)));
+        json_object_set_new(json, "window_left", windows); /* a layer: keys before a query's own; -1: all */
+    }
     json_t *eos = json_array();
     for (int i = 0; i < c->eos_count; i++)
         json_array_append_new(eos, json_integer(c->eos_token_ids[i]));
@@ -129,34 +135,6 @@ static void print_size(const dt_checkpoint_about *a, const type_totals *totals)
             printf(" %s %s", dt_dtype_name((dt_dtype)i), size);
         }
     printf("\n");
-}
-
-static void print_shape(const dt_model_config *c)
-{
-    if (strcmp(c->model_type, "t5") == 0)
-        printf("layers       %lld encoder, %lld decoder\n", (long long)c->encoder_num_layers,
-               c->encoder_only ? 0LL : (long long)c->decoder_num_layers);
-    else
-        printf("layers       %lld\n", (long long)c->num_layers);
-    if (c->num_moe_experts)
-        printf("experts      %lld of width %lld, %lld a token; a router %s\n", (long long)c->num_moe_experts,
-               (long long)c->moe_ffn_hidden_size, (long long)c->moe_router_topk,
-               c->moe_listed || c->moe_layer_freq > 1 ? "in some layers" : "in every layer");
-    printf("width        %lld, feed-forward %lld%s %s\n", (long long)c->hidden_size,
-           (long long)c->ffn_hidden_size, c->gated_linear_unit ? " gated" : "",
-           dt_activation_name(c->activation_func));
-    printf("attention    %lld heads of %lld", (long long)c->num_attention_heads, (long long)c->kv_channels);
-    if (c->num_query_groups != c->num_attention_heads)
-        printf(", %lld query groups", (long long)c->num_query_groups);
-    printf("; positions %s", dt_position_embedding_name(c->position_embedding_type));
-    if (c->max_sequence_length > 0)
-        printf(", at most %lld", (long long)c->max_sequence_length);
-    printf("\nnorm         %s, epsilon %g\n", dt_normalization_name(c->normalization), c->layernorm_epsilon);
-    printf("vocabulary   %lld", (long long)c->vocab_size);
-    if (c->padded_vocab_size != c->vocab_size)
-        printf(", padded to %lld", (long long)c->padded_vocab_size);
-    printf(", head %s\n", c->share_embeddings_and_output_weights ? "tied to the embedding" : "of its own");
-    print_beyond_megatron(c);
 }
 
 static void print_layout(const dt_checkpoint_about *a)
@@ -287,7 +265,7 @@ static void print_inspect(const dt_checkpoint *c, const dt_tokenizer *tokenizer,
     printf("model        %s (%s)\n", config->family, config->model_type);
     print_layout(&a);
     print_size(&a, &totals);
-    print_shape(config);
+    print_anatomy(config);
     if (tokenizer)
         printf("tokenizer    %s, %d tokens\n", dt_tokenizer_kind(tokenizer),
                (int)dt_tokenizer_vocab_size(tokenizer));
