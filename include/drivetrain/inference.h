@@ -162,8 +162,11 @@ typedef struct dt_generate_options {
     const int32_t *banned;       /**< ids never produced (suppress_tokens) */
     const int32_t *begin_banned; /**< ids that are not the first new token (begin_suppress_tokens) */
     const dt_prompt *bad_words;  /**< sequences never completed (.tokens, .count) */
-    int64_t chunk;               /**< prompt rows a step; 0 = 512. Does not change any bit of the answer */
-    int64_t max_batch;           /**< rows decoded at once; 0 = 64. Does not change any bit of the answer */
+    /* What a call works on at once. None of these changes a bit of an answer. */
+    int64_t chunk;        /**< rows of a step, of prompts and answers together; 0 = 512 */
+    int64_t max_batch;    /**< prompts answered at once (times beams); 0 = as many as a step has rows */
+    uint64_t cache_bytes; /**< keys and values of them all; 0 = as the weights, 256 MB at least. The longest
+                               prompt is answered even if it alone needs more */
     /** Called for each new token of row `row` (not with beams); return false to stop that row (finish "stop"). */
     bool (*on_token)(void *user, int64_t row, int32_t token);
     void *user;

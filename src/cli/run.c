@@ -49,6 +49,7 @@ static bool generate_options_of(const command_line *line, dt_generate_options *o
     o->beams = int_of(line, "beams", o->beams);
     o->length_penalty = real_of(line, "length-penalty", o->length_penalty);
     o->logprobs = int_of(line, "logprobs", -1);
+    o->cache_bytes = (uint64_t)option_of(line, "max-memory")->number / 4; /* 0 without a limit */
     o->ignore_eos = flag(line, "ignore-eos");
     if (early)
         o->early_stopping = strcmp(early, "true") == 0 ? 1 : strcmp(early, "never") == 0 ? 2 : 0;

@@ -1,12 +1,13 @@
 /*
  * generate.c - prompts to answers: rows come and go, every step packs what is there, answers leave in input order.
  *
+ * How many are in work at once, and which comes next, is said by places.c.
  * A job is one prompt with its slots in the session (one, or one a beam). While its prompt is being read it gives
  * chunks to the steps; then a token of each beam. Finished jobs make room for waiting prompts at once. Which token
  * comes next is sampling.c's and beam.c's; whose rows share a step changes no answer.
  */
 #include "inference/harvest.h"
-#include "inference/request.h"
+#include "inference/places.h"
 #include "inference/result.h"
 #include "inference/step.h"
 
@@ -14,7 +15,7 @@
 #include <string.h>
 #include <time.h>
 
-enum { DEFAULT_CHUNK = 512, DEFAULT_BATCH = 64, PROMPT_LOGIT_BYTES = 32 << 20 };
+enum { SOURCE_TOKENS = 512, PROMPT_LOGIT_BYTES = 32 << 20 };
 
 typedef enum phase { FREE, READING, WRITING } phase;
 
@@ -41,13 +42,13 @@ typedef struct engine {
     const dt_generate_options *options;
     dt_rules rules;
     dt_request *request;
-    int64_t waiting, count; /* next prompt to start; prompts */
+    int64_t waiting, count; /* next of places.order to start; prompts */
+    dt_places places;
     int64_t jobs;
     job *job;
-    int64_t chunk, scored,
-        source_rows; /* most rows of a step: of prompts, of scored prompts, of the encoder */
-    dt_span *span;   /* [jobs]: prompts to encode, */
-    int64_t *memory; /* [jobs]: and where to */
+    int64_t scored, source_rows; /* most rows of a step: of scored prompts, of the encoder */
+    dt_span *span;               /* [jobs]: prompts to encode, */
+    int64_t *memory;             /* [jobs]: and where to */
     dt_session *session;
     dt_harvest *harvest;
     dt_generation *result;
@@ -81,28 +82,27 @@ static int64_t most(int64_t a, int64_t b)
 static dt_session_capacity capacity_for(engine *e)
 {
     const dt_generate_options *o = e->options;
-    dt_session_capacity c = {.memories = 0};
-    int64_t prompt = 0, source = 0, batch = o->max_batch > 0 ? o->max_batch : DEFAULT_BATCH;
+    const dt_places *p = &e->places;
+    dt_session_capacity c = {.tokens = p->tokens, .blocks = p->prompt_blocks};
+    int64_t source = 0;
     for (int64_t i = 0; i < e->count; i++) {
         const dt_request *r = &e->request[i];
-        prompt += r->start;
         source += r->source.count;
         c.length = most(c.length, r->limit);
         c.memory_length = most(c.memory_length, r->source.count);
     }
-    e->jobs = least(e->count, most(1, batch / o->beams));
-    e->chunk = least(prompt, o->chunk > 0 ? o->chunk : DEFAULT_CHUNK);
+    e->jobs = p->count;
     c.sequences = e->jobs * o->beams;
-    c.tokens = e->chunk + c.sequences;
     if (beams(e) && dt_config_rope_grows(e->model->config))
-        c.tokens = e->chunk + c.sequences * c.length; /* beams are read again whole */
+        c.tokens += c.sequences * c.length; /* beams are read again whole */
     c.output_rows = c.sequences;
     if (o->prompt_logprobs) /* logits of many rows are large: as many as fit into a bounded buffer */
-        e->scored = least(e->chunk, most(1, PROMPT_LOGIT_BYTES / (4 * e->model->config->padded_vocab_size)));
+        e->scored = least(p->tokens, most(1, PROMPT_LOGIT_BYTES / (4 * e->model->config->padded_vocab_size)));
     c.output_rows += e->scored;
     if (c.memory_length) {
         c.memories = e->jobs;
-        e->source_rows = c.source_tokens = most(c.memory_length, least(source, DEFAULT_CHUNK));
+        c.cross_blocks = p->blocks;
+        e->source_rows = c.source_tokens = most(c.memory_length, least(source, SOURCE_TOKENS));
     }
     return c;
 }
@@ -130,6 +130,7 @@ static dt_status make(engine *e, const dt_prompt *prompts, dt_error *err)
     DT_PASS(dt_generation_create(&e->result, (size_t)e->count, err));
     if (e->count == 0)
         return DT_OK;
+    DT_PASS(dt_places_resolve(&e->places, e->arena, e->model, e->options, (size_t)e->count, e->request, err));
     dt_session_capacity capacity = capacity_for(e);
     e->job = DT_NEW_ARRAY(e->arena, job, e->jobs);
     e->span = DT_NEW_ARRAY(e->arena, dt_span, e->jobs);
@@ -147,7 +148,7 @@ static dt_status make(engine *e, const dt_prompt *prompts, dt_error *err)
 static dt_status start_job(engine *e, job *j, dt_error *err)
 {
     const dt_generate_options *o = e->options;
-    j->row = e->waiting++;
+    j->row = (int64_t)e->places.order[e->waiting++];
     j->request = &e->request[j->row];
     j->phase = READING;
     j->unread = j->request->source.count > 0;
@@ -203,8 +204,11 @@ static dt_status finish(engine *e, job *j, dt_finish why, int32_t end_token, dt_
     out->finish = why;
     out->end_token = end_token;
     j->phase = FREE;
+    dt_places_give(&e->places, j->request);
     for (int64_t b = 0; b < e->options->beams; b++)
         dt_session_release(e->session, j->slot[b]);
+    if (j->request->source.count)
+        dt_session_forget(e->session, j - e->job);
     if (!beams(e))
         return write_answer(e, j, j->tokens, j->count, err);
     const dt_hypothesis *best = dt_beam_search_best(&j->search);
@@ -224,12 +228,17 @@ static dt_status nothing_to_say(const job *j, dt_error *err)
         (long long)j->row, (long long)(j->count - 1));
 }
 
+static bool next_fits(engine *e)
+{
+    return e->waiting < e->count && dt_places_take(&e->places, &e->request[e->places.order[e->waiting]]);
+}
+
 /* Take free places, and leave at once where there is nothing to do. */
 static dt_status admit(engine *e, dt_error *err)
 {
     for (int64_t i = 0; i < e->jobs; i++) {
         job *j = &e->job[i];
-        while (j->phase == FREE && e->waiting < e->count) {
+        while (j->phase == FREE && next_fits(e)) {
             DT_PASS(start_job(e, j, err));
             if (j->request->limit == j->request->start && !j->prompt_logprobs)
                 DT_PASS(finish(e, j, DT_FINISH_LENGTH, -1, err));
@@ -309,8 +318,8 @@ static dt_status pack_reading(engine *e, job *j, int64_t *chunk, int64_t *scored
 /* Fill the step; *read and *written are its rows of either kind. */
 static dt_status pack(engine *e, int64_t *read, int64_t *written, dt_error *err)
 {
-    int64_t chunk = e->chunk, scored = e->scored;
-    *written = 0;
+    int64_t scored = e->scored, budget = e->places.tokens;
+    *read = *written = 0;
     dt_session_begin(e->session);
     for (int64_t i = 0; i < e->jobs; i++) {
         if (e->job[i].phase != WRITING)
@@ -318,10 +327,12 @@ static dt_status pack(engine *e, int64_t *read, int64_t *written, dt_error *err)
         DT_PASS(pack_writing(e, &e->job[i], err));
         *written += e->job[i].outputs;
     }
+    /* A place that reads leaves its own row of the budget unwritten, so reading always goes on. */
+    int64_t left = budget > *written ? budget - *written : 1, before = left;
     for (int64_t i = 0; i < e->jobs; i++)
         if (e->job[i].phase == READING)
-            DT_PASS(pack_reading(e, &e->job[i], &chunk, &scored, err));
-    *read = e->chunk - chunk;
+            DT_PASS(pack_reading(e, &e->job[i], &left, &scored, err));
+    *read = before - left;
     return DT_OK;
 }
 

@@ -137,9 +137,9 @@ static dt_status make_plan(dt_session *s, run_plan *plan, dt_build_mode mode, dt
                                 .source_tokens = c->source_tokens,
                                 .sequences = mode == DT_BUILD_ENCODE ? c->memories : c->sequences,
                                 .output_rows = c->output_rows,
-                                .kv_blocks = c->sequences * s->slot_blocks,
+                                .kv_blocks = c->blocks,
                                 .sequence_blocks = s->slot_blocks,
-                                .memory_blocks = c->memories * s->memory_blocks,
+                                .memory_blocks = c->cross_blocks,
                                 .memory_sequence_blocks = s->memory_blocks,
                                 .kv_dtype = dt_model_kv_dtype(s->model)};
     if (!(plan->graph = dt_graph_create(err)))
@@ -177,18 +177,19 @@ static dt_status make_encode(dt_session *s, dt_error *err)
 
 static dt_status make(dt_session *s, dt_error *err)
 {
-    const dt_session_capacity *c = &s->capacity;
+    dt_session_capacity *c = &s->capacity;
     const dt_model_config *config = s->model->config;
     bool encoder = dt_model_has_encoder(s->model);
     int64_t layers = encoder ? config->decoder_num_layers : config->num_layers;
     s->slot_blocks = blocks_of(c->length);
     s->memory_blocks = blocks_of(c->memory_length);
+    c->blocks = c->blocks ? c->blocks : c->sequences * s->slot_blocks;
+    c->cross_blocks = c->cross_blocks ? c->cross_blocks : c->memories * s->memory_blocks;
     if (!(s->arena = dt_arena_create()) || !new_step_arrays(s) || (encoder && !new_memory_arrays(s)))
         return dt_fail_memory(err, 0, "a session's tables");
-    DT_PASS(dt_context_create(&s->history, s->arena, c->sequences * s->slot_blocks, (int)(2 * layers), err));
+    DT_PASS(dt_context_create(&s->history, s->arena, c->blocks, (int)(2 * layers), err));
     if (encoder)
-        DT_PASS(
-            dt_context_create(&s->cross, s->arena, c->memories * s->memory_blocks, (int)(2 * layers), err));
+        DT_PASS(dt_context_create(&s->cross, s->arena, c->cross_blocks, (int)(2 * layers), err));
     DT_PASS(make_step(s, err));
     return encoder ? make_encode(s, err) : DT_OK;
 }
@@ -267,6 +268,11 @@ dt_status dt_session_encode(dt_session *s, int64_t count, const int64_t *memory,
     DT_PASS(dt_executor_count(s->encode.executor, "source_tokens", rows, err));
     DT_PASS(dt_executor_count(s->encode.executor, "sequences", count, err));
     return dt_executor_run(s->encode.executor, err);
+}
+
+void dt_session_forget(dt_session *s, int64_t memory)
+{
+    dt_context_clear(s->cross, &s->memory[memory]);
 }
 
 void dt_session_attach(dt_session *s, int64_t slot, int64_t memory)

@@ -17,8 +17,10 @@ typedef struct dt_session_capacity {
     int64_t sequences;   /* slots, any of which may be in a step */
     int64_t output_rows; /* rows of one step whose logits are wanted */
     int64_t length;      /* positions of the longest sequence */
+    int64_t blocks;      /* of all sequences together; 0: each may grow to `length` */
     int64_t memories, memory_length,
-        source_tokens; /* encoded prompts, the longest of them, rows encoded at once */
+        source_tokens;    /* encoded prompts, the longest of them, rows encoded at once */
+    int64_t cross_blocks; /* of all memories together; 0: each may be the longest */
 } dt_session_capacity;
 
 /*
@@ -41,6 +43,7 @@ size_t dt_session_bytes(const dt_session *session); /* plans, and the cache at i
 /* Encode prompts (together at most source_tokens rows) into memories memory[i], replacing what was there. */
 dt_status dt_session_encode(dt_session *session, int64_t count, const int64_t *memory, const dt_span *prompt,
                             dt_error *err);
+void dt_session_forget(dt_session *session, int64_t memory); /* nobody is attached to it any more */
 void dt_session_attach(dt_session *session, int64_t slot, int64_t memory);
 
 void dt_session_begin(dt_session *session);         /* a new step, empty */

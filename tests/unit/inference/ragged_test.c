@@ -231,6 +231,110 @@ static void ragged__decoding_allocates_nothing(void **state)
     }
 }
 
+/* ---- places ---- */
+
+enum { CROWD = 24 };
+
+/* Rows in the order of their first tokens. */
+typedef struct arrivals {
+    int64_t row[CROWD], count;
+    bool seen[CROWD];
+} arrivals;
+
+static bool note_arrival(void *user, int64_t row, int32_t token)
+{
+    arrivals *a = user;
+    if (!a->seen[row])
+        a->row[a->count++] = row;
+    return a->seen[row] = true;
+}
+
+static void crowd_prompts(dt_prompt *prompt, const int32_t *tokens)
+{
+    for (size_t i = 0; i < CROWD; i++)
+        prompt[i] = (dt_prompt){.tokens = tokens + i, .count = 1 + (i * 7) % 19};
+}
+
+/* A cache for few rows, a step for few, places for few: the same bits as with room for all, answers in input order. */
+static void compare_room(const char *folder, const dt_generate_options *tight)
+{
+    dt_error err = {0};
+    int32_t tokens[64];
+    dt_prompt prompt[CROWD];
+    dt_generation *all, *some;
+    dt_generate_options roomy = *tight;
+    for (int i = 0; i < 64; i++)
+        tokens[i] = 3 + i % 50;
+    crowd_prompts(prompt, tokens);
+    roomy.chunk = roomy.max_batch = 0;
+    roomy.cache_bytes = 0;
+    dt_model *model = open_model(folder, "cpu", "f32", 2);
+    assert_ok(dt_generate(&all, model, CROWD, prompt, &roomy, &err), err);
+    assert_ok(dt_generate(&some, model, CROWD, prompt, tight, &err), err);
+    for (size_t i = 0; i < CROWD; i++) {
+        const dt_generated *a = dt_generation_row(all, i), *b = dt_generation_row(some, i);
+        assert_int_equal(a->count, b->count);
+        assert_memory_equal(a->tokens, b->tokens, a->count * sizeof *a->tokens);
+        assert_same_logprobs(a->logprobs, b->logprobs, a->logprobs ? a->count : 0);
+    }
+    assert_true(dt_generation_timing_of(some).peak_bytes < dt_generation_timing_of(all).peak_bytes);
+    dt_generation_destroy(all);
+    dt_generation_destroy(some);
+    dt_model_close(model);
+}
+
+static void ragged__little_room_changes_no_bit(void **state)
+{
+    static const char *const family[] = {"hf/llama-gqa", "hf/t5-v1.1"};
+    if (!have_backend("cpu"))
+        skip();
+    for (size_t i = 0; i < 2; i++) {
+        const char *folder = fixture(family[i]);
+        need(folder);
+        for (int beams = 1; beams <= 3; beams += 2) {
+            dt_generate_options o = DT_GENERATE_OPTIONS_DEFAULT;
+            o.max_tokens = 9;
+            o.logprobs = beams == 1 ? 2 : -1;
+            o.beams = beams;
+            o.chunk = 5;
+            o.cache_bytes = 1; /* the longest alone */
+            compare_room(folder, &o);
+            o.chunk = 16;
+            o.cache_bytes = 60 << 10;
+            compare_room(folder, &o);
+        }
+    }
+}
+
+static void ragged__the_longest_prompts_come_first(void **state)
+{
+    dt_error err = {0};
+    int32_t tokens[64];
+    dt_prompt prompt[CROWD];
+    dt_generation *g;
+    arrivals a = {.count = 0};
+    dt_generate_options o = DT_GENERATE_OPTIONS_DEFAULT;
+    const char *folder = fixture("hf/llama-gqa");
+    need(folder);
+    for (int i = 0; i < 64; i++)
+        tokens[i] = 3 + i % 50;
+    crowd_prompts(prompt, tokens);
+    dt_model *model = open_model(folder, "reference", "f32", 1);
+    o.max_tokens = 2;
+    o.max_batch = 1;
+    o.ignore_eos = true;
+    o.on_token = note_arrival;
+    o.user = &a;
+    assert_ok(dt_generate(&g, model, CROWD, prompt, &o, &err), err);
+    assert_int_equal(a.count, CROWD);
+    for (int i = 1; i < CROWD; i++) {
+        size_t before = prompt[a.row[i - 1]].count, here = prompt[a.row[i]].count;
+        assert_true(before > here || (before == here && a.row[i - 1] < a.row[i]));
+    }
+    dt_generation_destroy(g);
+    dt_model_close(model);
+}
+
 /* ---- ends ---- */
 
 static bool stop_at_third(void *user, int64_t row, int32_t token)
@@ -368,6 +472,8 @@ int main(void)
         cmocka_unit_test(ragged__bits_are_the_same_in_any_company_in_bf16),
         cmocka_unit_test(ragged__drawn_answers_do_not_depend_on_neighbours),
         cmocka_unit_test(ragged__decoding_allocates_nothing),
+        cmocka_unit_test(ragged__little_room_changes_no_bit),
+        cmocka_unit_test(ragged__the_longest_prompts_come_first),
         cmocka_unit_test(ragged__a_caller_can_stop_a_row),
         cmocka_unit_test(ragged__zero_tokens_only_score),
         cmocka_unit_test(ragged__bad_prompts_are_refused_by_row_id_and_limit),
