@@ -29,7 +29,7 @@ typedef struct option_spec {
     const char *help;     /* one line; the default in brackets at its end */
 } option_spec;
 
-enum { OPTION_LIMIT = 48, POSITIONAL_LIMIT = 4, LIST_LIMIT = 64 };
+enum { OPTION_LIMIT = 48, POSITIONAL_LIMIT = 256, LIST_LIMIT = 64 };
 
 /* The value of each option of a command, by place in its table. */
 typedef struct option_value {

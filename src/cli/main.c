@@ -11,11 +11,20 @@
 #include <string.h>
 
 extern const command_spec command_inspect, command_run, command_chat, command_trace, command_verify,
-    command_export, command_tokenize, command_bench, command_embed;
+    command_export, command_tokenize, command_bench, command_embed, command_preprocess;
 
 const command_spec *const dt_commands[] = {
-    &command_inspect, &command_run,    &command_chat,     &command_embed, &command_verify,
-    &command_trace,   &command_export, &command_tokenize, &command_bench, NULL,
+    &command_inspect,
+    &command_run,
+    &command_chat,
+    &command_embed,
+    &command_verify,
+    &command_trace,
+    &command_export,
+    &command_tokenize,
+    &command_preprocess,
+    &command_bench,
+    NULL,
 };
 
 static const command_spec *find_command(const char *name)

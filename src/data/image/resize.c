@@ -13,7 +13,7 @@
 #include <stdlib.h>
 #include <string.h>
 
-enum { CHANNELS = 3 };
+enum { CHANNELS = 3, LONGEST_AXIS = 1 << 24 };
 
 /* ---- weights ---- */
 
@@ -256,7 +256,10 @@ static dt_status check(const dt_image *image, int64_t width, int64_t height, con
 {
     if (image->channels != CHANNELS)
         return dt_fail(err, DT_UNSUPPORTED, "RGBA is not resized; make it RGB first");
-    if (width < 1 || height < 1 || width > INT_MAX || height > INT_MAX)
+    if (width > LONGEST_AXIS || height > LONGEST_AXIS)
+        return dt_fail(err, DT_LIMIT, "a resize to %" PRId64 " x %" PRId64 " pixels; an edge has at most %d",
+                       width, height, LONGEST_AXIS);
+    if (width < 1 || height < 1)
         return dt_fail(err, DT_INVALID, "a resize to %" PRId64 " x %" PRId64 " pixels", width, height);
     if (o->filter != DT_IMAGE_NEAREST && !dt_filter_of(o->filter))
         return dt_fail(err, DT_UNSUPPORTED, "no filter has the number %d (0 to 5 are Pillow's)",

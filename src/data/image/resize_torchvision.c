@@ -9,40 +9,50 @@
 
 #include <math.h>
 #include <stdlib.h>
+#include <string.h>
 
-/* Rows of f64 weights to rows of integers; the precision is one for all. */
-static void round_weights(dt_taps *t, const double *weight)
+/* Bits below the point that the largest weight of an axis leaves in 15. */
+static int precision_of(double largest)
 {
-    double largest = 0.0;
-    size_t count = (size_t)t->outputs * (size_t)t->reach;
-    for (size_t i = 0; i < count; i++)
-        largest = weight[i] > largest ? weight[i] : largest;
-    for (t->bits = 0; t->bits < 22; t->bits++)
-        if ((int)(0.5 + largest * (1 << (t->bits + 1))) >= 1 << 15)
-            break;
-    for (size_t i = 0; i < count; i++)
-        t->weight[i] =
-            (int16_t)(weight[i] < 0 ? -0.5 + weight[i] * (1 << t->bits) : 0.5 + weight[i] * (1 << t->bits));
+    int bits = 0;
+    while (bits < 22 && (int)(0.5 + largest * (1 << (bits + 1))) < 1 << 15)
+        bits++;
+    return bits;
 }
+
+static int32_t fixed(double weight, int bits)
+{
+    return (int16_t)(weight < 0 ? -0.5 + weight * (1 << bits) : 0.5 + weight * (1 << bits));
+}
+
+/* What the weights of one output follow from. */
+typedef struct rule {
+    const dt_filter *filter;
+    double scale;
+    int size, reach;
+    bool sharp;
+} rule;
+
+/* The inputs of one output. */
+typedef struct span {
+    int first, length;
+} span;
 
 /* ---- with antialias ---- */
 
-static void smooth_weights(dt_taps *t, int place, double *out, const dt_filter *f, double scale, int size,
-                           int i)
+static span smooth_weights(const rule *r, int i, double *out)
 {
-    double support = scale >= 1.0 ? f->support * scale : f->support,
-           inverse = scale >= 1.0 ? 1.0 / scale : 1.0;
-    double center = scale * (i + 0.5), total = 0.0;
+    double stretch = r->scale >= 1.0 ? r->scale : 1.0, inverse = r->scale >= 1.0 ? 1.0 / r->scale : 1.0;
+    double support = r->filter->support * stretch, center = r->scale * (i + 0.5), total = 0.0;
     int first = (int)(center - support + 0.5), end = (int)(center + support + 0.5);
     first = first < 0 ? 0 : first;
-    end = end > size ? size : end;
-    int length = end - first > t->reach ? t->reach : end - first;
-    t->first[place] = first;
-    t->length[place] = length;
+    end = end > r->size ? r->size : end;
+    int length = end - first > r->reach ? r->reach : end - first;
     for (int k = 0; k < length; k++)
-        total += out[k] = f->at((k + first - center + 0.5) * inverse);
+        total += out[k] = r->filter->at((k + first - center + 0.5) * inverse);
     for (int k = 0; k < length && total != 0.0; k++)
         out[k] /= total;
+    return (span){first, length};
 }
 
 /* ---- without ---- */
@@ -60,57 +70,74 @@ static double sharp_cubic(double x)
 
 static const dt_filter sharp_cubic_filter = {sharp_cubic, 2.0};
 
-static void sharp_weights(dt_taps *t, int place, double *out, const dt_filter *f, double scale, int size,
-                          int i)
+static span sharp_weights(const rule *r, int i, double *out)
 {
-    bool cubic = f == &sharp_cubic_filter;
-    double position = scale * (i + 0.5) - 0.5;
-    position = !cubic && position < 0 ? 0 : position;
-    int index = (int)floor(position), half = (int)f->support;
-    index = index > size - 1 ? size - 1 : index;
+    double position = r->scale * (i + 0.5) - 0.5;
+    position = r->filter != &sharp_cubic_filter && position < 0 ? 0 : position;
+    int index = (int)floor(position), half = (int)r->filter->support;
+    index = index > r->size - 1 ? r->size - 1 : index;
     double rest = position - index;
     rest = rest < 0 ? 0 : (rest > 1 ? 1 : rest);
     int begin = index - half + 1, end = index + half + 1;
-    int first = begin < 0 ? 0 : begin, length = (end > size ? size : end) - first;
-    t->first[place] = first;
-    t->length[place] = length;
+    int first = begin < 0 ? 0 : begin, length = (end > r->size ? r->size : end) - first;
+    memset(out, 0, sizeof *out * (size_t)r->reach);
     for (int k = 0; k < 2 * half; k++) {
         int at = begin + k - first;
         at = at < 0 ? 0 : (at > length - 1 ? length - 1 : at);
-        out[at] += f->at(k + 1 - half - rest);
+        out[at] += r->filter->at(k + 1 - half - rest);
+    }
+    return (span){first, length};
+}
+
+/* ---- both ---- */
+
+static span weights_of(const rule *r, int i, double *out)
+{
+    return r->sharp ? sharp_weights(r, i, out) : smooth_weights(r, i, out);
+}
+
+/* The precision follows from all of the axis, so that a window has the whole picture's bits. */
+static double largest_weight(const rule *r, int outputs, double *out)
+{
+    double largest = 0.0;
+    for (int i = 0; i < outputs; i++) {
+        span s = weights_of(r, i, out);
+        for (int k = 0; k < s.length; k++)
+            largest = out[k] > largest ? out[k] : largest;
+    }
+    return largest;
+}
+
+static void fill_taps(dt_taps *t, const rule *r, const dt_axis *axis, double *row)
+{
+    t->bits = precision_of(largest_weight(r, axis->full, row));
+    for (int i = 0; i < axis->outputs; i++) {
+        span s = weights_of(r, axis->begin + i, row);
+        t->first[i] = s.first;
+        t->length[i] = s.length;
+        for (int k = 0; k < s.length; k++)
+            t->weight[(size_t)i * (size_t)t->reach + (size_t)k] = fixed(row[k], t->bits);
     }
 }
 
 dt_status dt_taps_torchvision(dt_taps *taps, const dt_axis *axis, dt_image_filter filter, bool antialias,
                               dt_error *err)
 {
-    const dt_filter *f = dt_filter_of(filter);
-    bool sharp = !antialias && filter != DT_IMAGE_LANCZOS; /* torchvision's lanczos always has it */
-    double scale = (double)axis->size / axis->full, stretch = scale >= 1.0 && !sharp ? scale : 1.0;
-    if (sharp && filter == DT_IMAGE_BICUBIC)
-        f = &sharp_cubic_filter;
-    /* the precision follows from all of the axis, so that a window has the whole picture's bits */
-    const dt_axis whole = {axis->size, axis->full, 0, axis->full};
-    DT_PASS(
-        dt_taps_new(taps, whole.outputs, sharp ? f->support * 2 : ceil(f->support * stretch) * 2 + 1, err));
-    size_t reach = (size_t)taps->reach;
-    double *weight = calloc((size_t)whole.outputs * reach, sizeof *weight);
-    if (!weight) {
+    rule r = {.filter = dt_filter_of(filter), .scale = (double)axis->size / axis->full, .size = axis->size};
+    r.sharp = !antialias && filter != DT_IMAGE_LANCZOS; /* torchvision's lanczos always has it */
+    if (r.sharp && filter == DT_IMAGE_BICUBIC)
+        r.filter = &sharp_cubic_filter;
+    double stretch = r.scale >= 1.0 ? r.scale : 1.0;
+    double reach = r.sharp ? r.filter->support * 2 : ceil(r.filter->support * stretch) * 2 + 1;
+    DT_PASS(dt_taps_new(taps, axis->outputs, reach, err));
+    r.reach = taps->reach;
+    double *row = calloc((size_t)r.reach, sizeof *row);
+    if (!row) {
         dt_taps_free(taps);
-        return dt_fail_memory(err, (size_t)whole.outputs * reach * sizeof *weight, "the weights of a resize");
+        return dt_fail_memory(err, (size_t)r.reach * sizeof *row, "the weights of a resize");
     }
-    for (int i = 0; i < whole.outputs; i++)
-        (sharp ? sharp_weights : smooth_weights)(taps, i, weight + (size_t)i * reach, f, scale, axis->size,
-                                                 i);
-    round_weights(taps, weight);
-    free(weight);
-    taps->outputs = axis->outputs; /* and the window's rows to the front */
-    for (int i = 0; i < axis->outputs; i++) {
-        taps->first[i] = taps->first[axis->begin + i];
-        taps->length[i] = taps->length[axis->begin + i];
-        for (size_t k = 0; k < reach; k++)
-            taps->weight[(size_t)i * reach + k] = taps->weight[(size_t)(axis->begin + i) * reach + k];
-    }
+    fill_taps(taps, &r, axis, row);
+    free(row);
     return DT_OK;
 }
 

@@ -96,6 +96,25 @@ static void image_decode__gives_the_bytes_of_pillow(void **state)
     json_decref(index);
 }
 
+/* The same of the few pictures that a plain clone has. */
+static void image_decode__gives_the_golden_bytes(void **state)
+{
+    char path[4096];
+    dt_error err = {0};
+    json_t *index, *entry;
+    size_t i;
+    snprintf(path, sizeof path, "%s/images/index.json", getenv("DT_GOLDEN"));
+    assert_ok(dt_json_load(&index, path, 1 << 20, &err), err);
+    assert_int_equal(json_array_size(json_object_get(index, "decode")), 5);
+    json_array_foreach(json_object_get(index, "decode"), i, entry)
+    {
+        snprintf(path, sizeof path, "%s/images/%s", getenv("DT_GOLDEN"),
+                 json_string_value(json_object_get(entry, "picture")));
+        assert_decodes(entry, path);
+    }
+    json_decref(index);
+}
+
 static void image_decode__turns_eight_ways_upright(void **state)
 {
     char path[4096], name[64];
@@ -274,6 +293,7 @@ int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(image_decode__gives_the_bytes_of_pillow),
+        cmocka_unit_test(image_decode__gives_the_golden_bytes),
         cmocka_unit_test(image_decode__turns_eight_ways_upright),
         cmocka_unit_test(image_decode__says_how_many_frames_there_are),
         cmocka_unit_test(image_decode__blends_transparency_onto_white),
