@@ -38,6 +38,8 @@ def distance(got, want, lengths):
     """Largest difference at valid positions, of the largest value there."""
     worst = largest = 0.0
     for b, n in enumerate(lengths):
+        if not np.isfinite(got[b, :n]).all():
+            return float("inf")
         worst = max(worst, float(np.abs(got[b, :n] - want[b, :n]).max()))
         largest = max(largest, float(np.abs(want[b, :n]).max()))
     return worst / (largest + 1e-6)

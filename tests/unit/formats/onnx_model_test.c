@@ -280,6 +280,68 @@ static void onnx_model__opsets_out_of_range_are_refused(void **state)
     dt_checkpoint_close(c);
 }
 
+/* An op whose column in ops.def says none is refused by name; one with a lowering is not. */
+static void onnx_model__ops_without_a_lowering_are_refused_by_name(void **state)
+{
+    (void)state;
+    for (int with = 0; with < 2; with++) {
+        dt_error err = {0};
+        dt_graph *g = dt_graph_create(&err);
+        dt_arena *arena = dt_arena_create();
+        assert_true(g && arena);
+        dt_axis *rows = dt_graph_axis(g, "tokens", 4);
+        dt_tensor *ids = dt_graph_input(g, "tokens", DT_I32, 1, (dt_dim[]){{rows, 0}});
+        dt_tensor *w = dt_graph_param(
+            g, &(dt_param_spec){.name = "w", .rank = 2, .dim = {8, 4}, .init = DT_INIT_NORMAL});
+        dt_tensor *x = dt_embedding(g, w, ids);
+        dt_point(g, with ? dt_add(g, x, x) : dt_dot(g, x, x, 1), "out.logits");
+        assert_ok(dt_graph_finish(g, &err), err);
+        dt_onnx o = {.arena = arena, .opset = 18, .type = DT_F32};
+        dt_onnx_frame frame = {.own_length = "sequence_length"};
+        dt_model_config config;
+        dt_config_init(&config);
+        const char *value[16] = {NULL}, *point = "out.logits";
+        dt_onnx_layout layout[16] = {DT_ONNX_AS_IS};
+        bool used[16] = {false};
+        assert_true(g->tensor_count <= 16);
+        dt_lowering l = {.o = &o,
+                         .graph = g,
+                         .config = &config,
+                         .frame = &frame,
+                         .layout = layout,
+                         .value = value,
+                         .used = used,
+                         .err = &err};
+        if (with)
+            assert_ok(dt_lower_graph(&l, &point, 1), err);
+        else
+            assert_fails(dt_lower_graph(&l, &point, 1), DT_UNSUPPORTED, err,
+                         "the op \"dot\" has no lowering");
+        assert_int_equal(o.node_count, with ? 2 : 1);
+        dt_onnx_release(&o);
+        dt_arena_destroy(arena);
+        dt_graph_destroy(g);
+    }
+}
+
+/* Equal nodes are one, whatever was made between them. */
+static void onnx_model__equal_nodes_are_one(void **state)
+{
+    dt_onnx o = {.arena = dt_arena_create(), .opset = 18, .type = DT_F32};
+    (void)state;
+    assert_non_null(o.arena);
+    const char *x = dt_onnx_input(&o, "x", DT_ONNX_FLOAT, 1, (dt_onnx_dim[]){{"n", 0}});
+    const char *first = DT_ONNX_NODE(&o, "Add", x, dt_onnx_number(&o, 1));
+    for (int i = 0; i < 3000; i++)
+        assert_string_not_equal(DT_ONNX_NODE(&o, "Add", x, dt_onnx_number(&o, 2 + i)), first);
+    assert_string_equal(DT_ONNX_NODE(&o, "Add", x, dt_onnx_number(&o, 1)), first);
+    assert_string_not_equal(DT_ONNX_NODE(&o, "Mul", x, dt_onnx_number(&o, 1)), first);
+    assert_int_equal(o.node_count, 3002);
+    assert_false(dt_onnx_failed(&o));
+    dt_onnx_release(&o);
+    dt_arena_destroy(o.arena);
+}
+
 /* A model of one initializer, w [2], f32, external at `location`. */
 static void one_external(dt_text *model, const char *location, const char *offset, const char *length)
 {
@@ -425,6 +487,8 @@ int main(void)
         cmocka_unit_test_setup_teardown(onnx_model__external_data_outside_the_folder_or_the_file_is_refused,
                                         make_folder, remove_folder),
         cmocka_unit_test_setup_teardown(onnx_model__graphs_of_others_are_refused, make_folder, remove_folder),
+        cmocka_unit_test(onnx_model__ops_without_a_lowering_are_refused_by_name),
+        cmocka_unit_test(onnx_model__equal_nodes_are_one),
         cmocka_unit_test(onnx_model__integers_of_every_size_come_back),
         cmocka_unit_test(onnx_model__broken_messages_are_refused),
     };
