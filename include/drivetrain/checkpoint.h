@@ -79,6 +79,8 @@ dt_status dt_checkpoint_shape(const dt_checkpoint *checkpoint, const char *canon
                               int64_t dim[5], dt_dtype *stored, dt_error *err);
 dt_status dt_checkpoint_read(const dt_checkpoint *checkpoint, const char *canonical, int64_t row,
                              int64_t rows, dt_dtype dtype, void *out, dt_error *err);
+/** Is the tensor stored with a constant added (norms in some formats)? Then it was rounded on the way. */
+bool dt_checkpoint_shifted(const dt_checkpoint *checkpoint, const char *canonical);
 /** The mapped bytes themselves, when the canonical tensor lies whole, dense and in this type; else NULL. */
 const void *dt_checkpoint_direct(const dt_checkpoint *checkpoint, const char *canonical, dt_dtype dtype);
 /** The mapped pages behind a canonical tensor may go. */

@@ -252,6 +252,16 @@ dt_status dt_checkpoint_shape(const dt_checkpoint *c, const char *canonical, int
     return DT_OK;
 }
 
+bool dt_checkpoint_shifted(const dt_checkpoint *c, const char *canonical)
+{
+    int index = dt_mapping_find(c->mapping, canonical);
+    const dt_canonical *tensor = index >= 0 ? dt_mapping_at(c->mapping, index) : NULL;
+    for (int i = 0; tensor && i < tensor->count; i++)
+        if (dt_mapping_piece_at(c->mapping, tensor->first + i)->shift != 0)
+            return true;
+    return false;
+}
+
 /* An engine's weights lie as kernels read them, and nothing else can be made of them. */
 dt_status dt_checkpoint_refuse_engine(const dt_checkpoint *c, dt_error *err)
 {

@@ -27,6 +27,7 @@ typedef struct row_plan {
     int64_t experts; /* the whole again for each; 0: the names hold no expert's number */
     bool planes;     /* … as planes of one tensor, whose names hold none either */
     int64_t turned;  /* rows of a head of tensors 0 and 1, to be turned; 0: none */
+    bool flat;       /* the one row is stored as a vector */
     float shift;     /* what external elements have more */
 } row_plan;
 
@@ -94,6 +95,9 @@ static row_plan describe(dt_transform transform, const dt_canonical *to, const d
                           .parts = 1,
                           .part = {{0, 0, to->rows}},
                           .shift = c->layernorm_zero_centered_gamma ? 1.0f : 0.0f};
+    case DT_MAP_flat:
+        return (row_plan){
+            .groups = 1, .parts = 1, .part = {{0, 0, to->rows}}, .transposed = true, .flat = true};
     case DT_MAP_qkv_turned:
         return (row_plan){
             .groups = K, .parts = 3, .part = {{0, 0, A / K * D}, {1, 0, D}, {2, 0, D}}, .turned = D};
@@ -126,7 +130,7 @@ static dt_status add_externals(dt_mapping *m, const dt_canonical *to, const dt_n
         char name[NAME_BYTES];
         dt_shape shape = {.rank = to->spec->rank, .dim = {rows[i], to->cols}};
         if (plan->transposed)
-            shape = (dt_shape){.rank = 2, .dim = {to->cols, rows[i]}};
+            shape = (dt_shape){.rank = plan->flat ? 1 : 2, .dim = {to->cols, plan->flat ? 0 : rows[i]}};
         int axes = shape.rank;
         if (plan->planes)
             shape = (dt_shape){.rank = axes + 1, .dim = {plan->experts, shape.dim[0], shape.dim[1]}};

@@ -34,6 +34,7 @@ typedef enum dt_transform {
     DT_MAP_fused_kv,                 /* one tensor with rows k | v → as kv */
     DT_MAP_experts_join,             /* gate, up tensors [E, out, in] → each expert's gate rows, then its up rows */
     DT_MAP_norm,       /* the same; with zero-centred norms, 1 added to each element */
+    DT_MAP_flat,       /* a matrix of one row is stored as a vector */
     DT_MAP_qkv_turned, /* qkv, where row 2i + s of each head of q and k is row i + s * D / 2 of ours */
 } dt_transform;
 

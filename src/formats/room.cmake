@@ -63,6 +63,12 @@ dt_room(formats USES base tensor graph backend data nn models
     gguf/families.c
     gguf/decoders.c
     gguf/t5.c
+    gguf/common.c
+    gguf/rope.c
+    gguf/windows.c
+    gguf/gemma.c
+    gguf/parallel.c
+    gguf/experts.c
     gguf/open.c
     gguf/write.c
     gguf/tokenizer.c

@@ -21,6 +21,7 @@ typedef struct pair {
     const char *name;
     int64_t rows, cols;
     dt_dtype type[2];
+    bool shifted; /* one of the two holds it with a constant added */
 } pair;
 
 /* How far a value may move when it is rounded to a type: half of its last place, as a fraction of the largest. */
@@ -38,6 +39,12 @@ static double coarseness(dt_dtype type)
     default:
         return 1e-7;
     }
+}
+
+/* A constant of 1 added and taken off again rounds to an f32's place of a number that large. */
+static double of_shift(const pair *p, double largest)
+{
+    return p->shifted ? 1.2e-7 * (1 + largest) / (largest + 1e-6) : 0;
 }
 
 static double allowed(const pair *p, double tolerance)
@@ -74,11 +81,13 @@ static dt_status add_point(dt_report *report, const pair *p, const dt_distance *
                            dt_error *err)
 {
     char name[NAME_BYTES];
+    double usual = allowed(p, tolerance), shifted = of_shift(p, d->max_reference);
     snprintf(name, sizeof name, "tensor %s", p->name);
     dt_verify_point point = {.name = name,
                              .rank = rank,
                              .dim = {p->rows, rank == 2 ? p->cols : 0},
-                             .tolerance = allowed(p, tolerance),
+                             .tolerance = shifted > usual ? shifted : usual,
+                             .remark = p->shifted ? "one is stored with 1 added" : NULL,
                              .max_abs = d->max_difference,
                              .max_rel = dt_distance_relative(d)};
     /* NaN in both is no difference; in one it is */
@@ -99,6 +108,7 @@ static dt_status compare_one(dt_report *report, const dt_checkpoint *a, const dt
     if (dt_checkpoint_shape(b, spec->name, NULL, dim[1], &p.type[1], &missing) != DT_OK)
         return dt_report_unchecked(report, name, err);
     bool vocab = spec->split == DT_SPLIT_VOCAB;
+    p.shifted = dt_checkpoint_shifted(a, spec->name) != dt_checkpoint_shifted(b, spec->name);
     p.rows = vocab && vocabulary < dim[0][0] ? vocabulary : dim[0][0];
     p.cols = rank == 2 ? dim[0][1] : 1;
     if ((vocab ? dim[1][0] < p.rows : dim[1][0] != p.rows) || dim[1][1] != dim[0][1])

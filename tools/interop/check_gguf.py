@@ -37,7 +37,8 @@ def ours(drivetrain, model):
 
 def theirs(path):
     f32 = int(gguf.GGMLQuantizationType.F32)
-    model = llama_cpp.Llama(path, n_ctx=32, logits_all=True, verbose=False, n_threads=1, type_k=f32, type_v=f32)
+    model = llama_cpp.Llama(path, n_ctx=32, logits_all=True, verbose=False, n_threads=1, type_k=f32, type_v=f32,
+                            yarn_beta_fast=-1.0, yarn_beta_slow=-1.0)  # as the file says
     model.eval(PROMPT)
     tokens, chances = [], []
     for _ in range(STEPS):

@@ -31,6 +31,11 @@ static bool has_no_experts(const json_t *metadata)
     return !has_experts(metadata);
 }
 
+static bool has_window(const json_t *metadata)
+{
+    return json_object_get(metadata, "drivetrain.sliding_window") != NULL;
+}
+
 static bool has_bias_per_layer(const json_t *metadata)
 {
     return dt_gguf_has(metadata, "enc.blk.1.attn_rel_b.weight");

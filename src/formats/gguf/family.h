@@ -27,8 +27,33 @@ bool dt_gguf_has(const json_t *metadata, const char *tensor);
 /* Note that a model has this tensor. Nonzero: memory is short. */
 int dt_gguf_put_tensor(json_t *metadata, const char *tensor);
 
-/* Divisors of rotary frequencies under Llama 3's scaling: kv_channels / 2 floats. */
-void dt_gguf_rope_factors(const dt_model_config *config, float *out);
+/* A vector that llama.cpp wants beside the weights, made from the configuration. */
+typedef struct dt_gguf_table {
+    const char *name;
+    void (*fill)(const dt_model_config *config, float *out);
+} dt_gguf_table;
+
+/* The tables that a model has, one by one, and their lengths; NULL past the last. */
+const dt_gguf_table *dt_gguf_table_at(const dt_model_config *config, int index, int64_t *count);
+
+/* ---- shared by architectures; what writes gives nonzero when memory is short ---- */
+
+dt_status dt_gguf_read_rope(dt_model_config *config, const json_t *json, dt_error *err);
+int dt_gguf_write_rope(const dt_model_config *config, json_t *json);
+
+/* All layers but the last of each `period` are windowed (0: all), unless the file has another period. */
+dt_status dt_gguf_read_periodic_window(dt_model_config *config, const json_t *json, int64_t period,
+                                       dt_error *err);
+int dt_gguf_write_periodic_window(const dt_model_config *config, json_t *json, int64_t period);
+/* Of architectures that have none in llama.cpp. */
+dt_status dt_gguf_read_ignored_window(dt_model_config *config, const json_t *json, dt_error *err);
+int dt_gguf_write_ignored_window(const dt_model_config *config, json_t *json);
+/* The longest sequence that no window cuts. */
+int64_t dt_gguf_context(const dt_model_config *config);
+
+void dt_gguf_decoder_defaults(dt_model_config *config);
+void dt_gguf_llama_defaults(dt_model_config *config);
+dt_status dt_gguf_written(int failed, dt_error *err);
 
 #define DT_GGUF_FAMILY(label, name, defaults_of, read_of, write_of, key_table, name_table)                   \
     const dt_hf_family dt_gguf_##label##_family = {.model_type = name,                                       \

@@ -230,27 +230,54 @@ static void note_facts(dt_checkpoint *c, const dt_hf_family *family)
             dt_open_fact(c, family->key[i].key, *(int64_t *)((char *)&c->config + family->key[i].offset));
 }
 
-/* Llama 3's table must be the one that the configuration makes; its numbers are not in the files of others. */
-static dt_status check_factors(const dt_checkpoint *c, dt_error *err)
+/* A table must be the one that the configuration makes; Llama 3's numbers are not in the files of others. */
+static dt_status check_table(const dt_stored_tensor *s, const dt_model_config *c, const dt_gguf_table *table,
+                             int64_t count, dt_error *err)
 {
-    const dt_stored_tensor *s = dt_stored_set_find(c->set, "rope_freqs.weight");
-    int64_t half = c->config.kv_channels / 2;
-    if (!s)
-        return DT_OK;
-    if (s->unsupported || s->shape.rank != 1 || s->shape.dim[0] != half)
-        return dt_fail(err, DT_MISMATCH, "\"rope_freqs.weight\" is no vector of %" PRId64 " factors", half);
-    float *have = malloc(sizeof *have * 2 * (size_t)half + 1), *want = have ? have + half : NULL;
+    if (s->unsupported || s->shape.rank != 1 || s->shape.dim[0] != count)
+        return dt_fail(err, DT_MISMATCH, "\"%s\" is no vector of %" PRId64 " factors", table->name, count);
+    float *have = malloc(sizeof *have * 2 * (size_t)count + 1), *want = have ? have + count : NULL;
     if (!have)
-        return dt_fail_memory(err, (size_t)half * 8, "rotary factors");
+        return dt_fail_memory(err, (size_t)count * 8, "rotary factors");
     dt_status status = dt_stored_read(s, NULL, DT_F32, have, NULL, err);
-    dt_gguf_rope_factors(&c->config, want);
-    for (int64_t i = 0; status == DT_OK && i < half; i++)
+    table->fill(c, want);
+    for (int64_t i = 0; status == DT_OK && i < count; i++)
         if (!(fabsf(have[i] - want[i]) <= 1e-4f * want[i]))
             status =
-                dt_fail(err, DT_UNSUPPORTED,
-                        "\"rope_freqs.weight\": factor %" PRId64 " is %g, Llama 3's scaling by %g gives %g",
-                        i, (double)have[i], c->config.rope_scaling_factor, (double)want[i]);
+                dt_fail(err, DT_UNSUPPORTED, "\"%s\": factor %" PRId64 " is %g, the scaling by %g gives %g",
+                        table->name, i, (double)have[i], c->rope_scaling_factor, (double)want[i]);
     free(have);
+    return status;
+}
+
+static dt_status check_tables(const dt_checkpoint *c, dt_error *err)
+{
+    int64_t count;
+    const dt_gguf_table *table;
+    for (int i = 0; (table = dt_gguf_table_at(&c->config, i, &count)); i++) {
+        const dt_stored_tensor *s = dt_stored_set_find(c->set, table->name);
+        if (s)
+            DT_PASS(check_table(s, &c->config, table, count, err));
+    }
+    return DT_OK;
+}
+
+/* Factors of longrope as a list for the family to read. */
+static dt_status add_factors(const dt_checkpoint *c, const char *tensor, const char *key, json_t *json,
+                             dt_error *err)
+{
+    float factor[DT_MAX_ROPE_FACTORS];
+    const dt_stored_tensor *s = dt_stored_set_find(c->set, tensor);
+    json_t *list = json_array();
+    dt_status status = list ? DT_OK : dt_fail_memory(err, 64, "metadata");
+    if (status == DT_OK && s && !s->unsupported && s->shape.rank == 1 &&
+        s->shape.dim[0] <= DT_MAX_ROPE_FACTORS) {
+        status = dt_stored_read(s, NULL, DT_F32, factor, NULL, err);
+        for (int64_t i = 0; status == DT_OK && i < s->shape.dim[0]; i++)
+            json_array_append_new(list, shortest((double)factor[i]));
+    }
+    if (json_object_set_new(json, key, list) && status == DT_OK)
+        status = dt_fail_memory(err, 64, "metadata");
     return status;
 }
 
@@ -279,6 +306,8 @@ static dt_status open_with(dt_checkpoint *c, const dt_gguf *g, const char *archi
     DT_PASS(add_tensors(c, json, err));
     DT_PASS(add_tokens(g, json, err));
     DT_PASS(guess_factor(c, json, err));
+    DT_PASS(add_factors(c, "rope_factors_short.weight", "rope_factors_short", json, err));
+    DT_PASS(add_factors(c, "rope_factors_long.weight", "rope_factors_long", json, err));
     DT_PASS(dt_gguf_family_of(architecture, json, &family, err));
     const dt_stored_tensor *head = dt_stored_set_find(c->set, "output.weight");
     bool same = true;
@@ -288,7 +317,7 @@ static dt_status open_with(dt_checkpoint *c, const dt_gguf *g, const char *archi
     DT_PASS(dt_hf_read_config(family->model, json, NULL, &evidence, &c->config, err));
     note_facts(c, family->model);
     DT_PASS(dt_open_parameters(c, err));
-    DT_PASS(check_factors(c, err));
+    DT_PASS(check_tables(c, err));
     DT_PASS(dt_names_map(c->mapping, family->model->names, &c->config, err));
     return dt_open_bind_names(c, family->model->names, "", NULL, err);
 }

@@ -5,6 +5,7 @@
  * rows are whole blocks, else in the next best type. The head of a quantised model is q6_K, or q8_0.
  */
 #include "base/output.h"
+#include "base/say.h"
 #include "base/text.h"
 #include "formats/gguf/family.h"
 #include "formats/gguf/gguf_model.h"
@@ -225,11 +226,6 @@ static uint64_t padded(uint64_t bytes)
     return (bytes + ALIGNMENT - 1) / ALIGNMENT * ALIGNMENT;
 }
 
-static bool has_factors(const dt_model_config *c)
-{
-    return c->position_embedding_type == DT_POSITION_ROPE && c->rope_scaling_type == DT_ROPE_LLAMA3;
-}
-
 static void put_info(dt_text *t, const char *name, const dt_shape *shape, dt_dtype type, uint64_t offset)
 {
     dt_gguf_put_text(t, name, strlen(name));
@@ -240,20 +236,25 @@ static void put_info(dt_text *t, const char *name, const dt_shape *shape, dt_dty
     dt_gguf_put_number(t, offset, 8);
 }
 
-/* Llama 3's factors come first, so that the model's tensors are the last to be streamed. */
+/* Rotary tables come first, so that the model's tensors are the last to be streamed. */
 static dt_status make_header(dt_text *out, const dt_gguf_keys *k, const dt_model_config *c,
                              const dt_export_plan *plan, dt_error *err)
 {
     uint64_t offset = 0;
+    int64_t count;
+    int tables = 0;
+    const dt_gguf_table *table;
+    while (dt_gguf_table_at(c, tables, &count))
+        tables++;
     dt_text_put(out, "GGUF");
     dt_gguf_put_number(out, VERSION, 4);
-    dt_gguf_put_number(out, (uint64_t)plan->entry_count + has_factors(c), 8);
+    dt_gguf_put_number(out, (uint64_t)(plan->entry_count + tables), 8);
     dt_gguf_put_number(out, k->count, 8);
     dt_text_append(out, k->text.data, k->text.bytes);
-    if (has_factors(c)) {
-        dt_shape shape = dt_shape_of(1, (int64_t[]){c->kv_channels / 2});
-        put_info(out, "rope_freqs.weight", &shape, DT_F32, 0);
-        offset = padded((uint64_t)shape.dim[0] * sizeof(float));
+    for (int i = 0; (table = dt_gguf_table_at(c, i, &count)); i++) {
+        dt_shape shape = dt_shape_of(1, &count);
+        put_info(out, table->name, &shape, DT_F32, offset);
+        offset += padded((uint64_t)count * sizeof(float));
     }
     for (int i = 0; i < plan->entry_count; i++) {
         dt_shape shape = dt_external_file_shape(dt_mapping_external_at(plan->mapping, i));
@@ -288,15 +289,21 @@ static dt_status put_bytes(void *user, const void *data, size_t bytes, dt_error 
     return dt_output_write(sink->output, data, bytes, err);
 }
 
-static dt_status write_factors(dt_output *output, const dt_model_config *c, dt_error *err)
+static dt_status write_tables(dt_output *output, const dt_model_config *c, dt_error *err)
 {
-    float *factor = malloc(sizeof *factor * (size_t)c->kv_channels);
-    if (!factor)
-        return dt_fail_memory(err, sizeof *factor * (size_t)c->kv_channels, "rotary factors");
-    dt_gguf_rope_factors(c, factor);
-    dt_status status = dt_output_write(output, factor, sizeof *factor * (size_t)(c->kv_channels / 2), err);
-    free(factor);
-    return status == DT_OK ? pad(output, err) : status;
+    int64_t count;
+    const dt_gguf_table *table;
+    for (int i = 0; (table = dt_gguf_table_at(c, i, &count)); i++) {
+        float *values = malloc(sizeof *values * (size_t)(count + 1));
+        if (!values)
+            return dt_fail_memory(err, sizeof *values * (size_t)count, "a rotary table");
+        table->fill(c, values);
+        dt_status status = dt_output_write(output, values, sizeof *values * (size_t)count, err);
+        free(values);
+        DT_PASS(status);
+        DT_PASS(pad(output, err));
+    }
+    return DT_OK;
 }
 
 static dt_status write_tensors(dt_export_run *run, dt_output *output, const dt_export_plan *plan,
@@ -327,8 +334,7 @@ static dt_status write_file(const dt_checkpoint *from, const char *path, const d
     dt_status status = DT_OK;
     DT_PASS(dt_output_open(&output, path, o->replace, err));
     DT_GO(status, dt_output_write(output, header->data, header->bytes, err));
-    if (has_factors(c))
-        DT_GO(status, write_factors(output, c, err));
+    DT_GO(status, write_tables(output, c, err));
     DT_GO(status, write_tensors(&run, output, plan, err));
     DT_GO(status, pad(output, err));
     result->bytes += dt_output_position(output);
@@ -361,6 +367,26 @@ static dt_status make_plan(const dt_checkpoint *from, const dt_hf_family *family
     return DT_OK;
 }
 
+/* Where llama.cpp does less than the file says. */
+static void tell_limits(const dt_log *log, const dt_gguf_family *family, const dt_model_config *c)
+{
+    bool yarn = c->rope_scaling_type == DT_ROPE_YARN && strcmp(family->architecture, "gpt-oss") != 0;
+    bool windows =
+        dt_starts_with(family->architecture, "gemma") || strcmp(family->architecture, "gpt-oss") == 0;
+    if (!windows && dt_gguf_context(c) < c->max_sequence_length)
+        dt_say(log, DT_LOG_WARNING,
+               "llama.cpp has no window for \"%s\": it is told a context of %lld, up to which there is no "
+               "difference",
+               family->architecture, (long long)dt_gguf_context(c));
+    if (yarn && (c->rope_beta_fast != 32 || c->rope_beta_slow != 1))
+        dt_say(
+            log, DT_LOG_WARNING,
+            "llama.cpp heeds yarn's ramp from its command line only: --yarn-beta-fast %g --yarn-beta-slow %g",
+            c->rope_beta_fast, c->rope_beta_slow);
+    if (c->rope_scaling_type == DT_ROPE_YARN && c->rope_no_truncate)
+        dt_say(log, DT_LOG_WARNING, "llama.cpp rounds the ends of yarn's ramp; this model does not");
+}
+
 dt_status dt_gguf_model_write(const dt_checkpoint *from, const char *path, const dt_export_options *o,
                               dt_export_result *result, dt_error *err)
 {
@@ -373,6 +399,7 @@ dt_status dt_gguf_model_write(const dt_checkpoint *from, const char *path, const
     dt_arena *arena = dt_arena_create();
     dt_status status = arena ? DT_OK : dt_fail_memory(err, 4096, "an export");
     DT_GO(status, status);
+    tell_limits(from->log, family, &config);
     config.padded_vocab_size = config.vocab_size; /* as many rows as the tokenizer has tokens */
     DT_GO(status, make_plan(from, family->model, &config, o, arena, &plan, err));
     DT_GO(status, put_metadata(&keys, from, family, &config, &plan, err));
