@@ -106,6 +106,7 @@ typedef struct dt_export_options {
     /** The vocabulary is padded to a multiple of this times tensor_parallel; 0 = as the source is padded where the
      *  ranks can share it, else 128 as Megatron does. */
     int64_t vocab_divisible_by;
+    int threads;  /**< that make tensors; 0 = as many as the cores it may use. The bytes are the same */
     int opset;    /**< onnx: version of the operators; 0 = 18 */
     bool replace; /**< an existing output may be replaced */
     const dt_log *log;

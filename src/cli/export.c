@@ -145,6 +145,7 @@ static bool request_of(const command_line *line, request *r)
                                     .open = r->open.open,
                                     .proof_memory = (uint64_t)option_of(line, "max-memory")->number / 2};
     r->export.write.log = r->open.open.log;
+    r->export.write.threads = r->open.threads;
     if (dt_target_find(r->export.target, &target, &err) != DT_OK)
         return usage_error(line, "--to: %s", err.line[0]), false;
     if (!heeded(line, target) || !write_options_of(line, &r->export.write) ||

@@ -6,6 +6,7 @@
  * too.
  */
 #include "base/output.h"
+#include "formats/export_make.h"
 #include "formats/gguf/gguf_model.h"
 #include "formats/open.h"
 #include "formats/safetensors/safetensors.h"
@@ -112,12 +113,15 @@ dt_status dt_export_stream(dt_export_run *run, const dt_mapping *to, dt_dtype ty
     int64_t chunk = row < CHUNK_BYTES ? (int64_t)(CHUNK_BYTES / (row ? row : 1)) : 1;
     if (!run->queue)
         DT_PASS(dt_export_queue_create(&run->queue, err));
+    if (!run->pool)
+        DT_PASS(dt_pool_create(&run->pool, run->options->threads, err));
+    dt_make make = {to, part->external, type, row, &source, run->pool};
     hold_source(run, e->canonical);
     for (int64_t first = part->first; first < end; first += chunk) {
         int64_t n = end - first < chunk ? end - first : chunk;
         void *buffer;
         DT_PASS(dt_export_queue_buffer(run->queue, row * (size_t)n, &buffer, err));
-        DT_PASS(dt_mapping_assemble(to, part->external, first, n, &source, type, buffer, err));
+        DT_PASS(dt_make_rows(&make, first, n, buffer, err));
         dt_export_queue_put(run->queue, sink, user, user_bytes);
         run->done += row * (size_t)n;
         if (run->options->progress && !run->options->progress(run->options->user, run->done, run->total))
@@ -136,7 +140,9 @@ void dt_export_run_end(dt_export_run *run)
 {
     hold_source(run, NULL);
     dt_export_queue_destroy(run->queue);
+    dt_pool_destroy(run->pool);
     run->queue = NULL;
+    run->pool = NULL;
 }
 
 /* ---- safetensors ---- */

@@ -182,6 +182,7 @@ typedef struct dt_export_run {
     const dt_export_options *options;
     uint64_t done, total;   /* bytes */
     dt_export_queue *queue; /* made at the first tensor */
+    struct dt_pool *pool;   /* that makes parts of tensors, made with it */
     const char *held;       /* the canonical tensor being read */
 } dt_export_run;
 /* All that was handed on is written: before a writer is finished, or thrown away. Errors: a sink's first. */

@@ -29,6 +29,7 @@ dt_room(formats USES base tensor graph backend data nn models
     makers.c
     export.c
     export_queue.c
+    export_make.c
     hf/families.c
     hf/shared.c
     hf/gpt2.c

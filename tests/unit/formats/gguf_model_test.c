@@ -4,6 +4,9 @@
  */
 #include "unit.h"
 
+#include "base/map.h"
+#include "base/output.h"
+
 #include <drivetrain/checkpoint.h>
 
 #include <math.h>
@@ -160,6 +163,103 @@ static void gguf_model__what_llama_cpp_lacks_is_refused_by_name(void **state)
         skip();
 }
 
+/* A copy of a fixture in f32 whose first stored number is `value`. */
+static const char *with_number(const char *folder, const char *name, float value)
+{
+    static char hf[4096];
+    char source[4096], file[8192];
+    dt_error err = {0};
+    dt_checkpoint *c;
+    dt_export_options to = {.format = "hf", .cast = true, .dtype = DT_F32};
+    if (!fixture(source, name))
+        return NULL;
+    snprintf(hf, sizeof hf, "%s/large", folder);
+    snprintf(file, sizeof file, "%s/model.safetensors", hf);
+    assert_ok(dt_checkpoint_open(&c, source, NULL, &err), err);
+    assert_ok(dt_checkpoint_export(c, hf, &to, NULL, &err), err);
+    dt_checkpoint_close(c);
+    uint64_t header;
+    FILE *f = fopen(file, "r+b");
+    assert_non_null(f);
+    assert_int_equal(fread(&header, 8, 1, f), 1);
+    assert_int_equal(fseek(f, (long)(8 + header), SEEK_SET), 0);
+    assert_int_equal(fwrite(&value, 4, 1, f), 1);
+    assert_int_equal(fclose(f), 0);
+    return hf;
+}
+
+static void gguf_model__values_beyond_f16_are_told_and_nothing_is_left(void **state)
+{
+    static const char *const formats[] = {"gguf", "hf", "megatron-dist", "megatron"};
+    const char *source = with_number(*state, "llama", -131008);
+    dt_error err = {0};
+    dt_checkpoint *c;
+    if (!source)
+        skip();
+    assert_ok(dt_checkpoint_open(&c, source, NULL, &err), err);
+    for (size_t i = 0; i < sizeof formats / sizeof formats[0]; i++) {
+        char out[4096], story[DT_ERROR_TEXT_BYTES];
+        dt_export_options to = {.format = formats[i], .cast = true, .dtype = DT_F16};
+        snprintf(out, sizeof out, "%s/out-%s", (const char *)*state, formats[i]);
+        assert_fails(dt_checkpoint_export(c, out, &to, NULL, &err), DT_UNSUPPORTED, err,
+                     "1 values are larger than 65504, the largest 131008 (2 times");
+        dt_error_format(&err, story, sizeof story);
+        assert_non_null(strstr(story, "--dtype bf16"));
+        assert_false(dt_is_file(out) || dt_is_folder(out));
+        to.dtype = DT_BF16;
+        assert_ok(dt_checkpoint_export(c, out, &to, NULL, &err), err);
+    }
+    dt_checkpoint_close(c);
+}
+
+/* What is infinite in the source is not this export's doing; the largest f16 fits. */
+static void gguf_model__what_fits_f16_or_is_infinite_is_written(void **state)
+{
+    const float value[] = {65504, -INFINITY};
+    for (int i = 0; i < 2; i++) {
+        dt_error err = {0};
+        dt_checkpoint *c;
+        dt_export_options to = {.format = "gguf", .cast = true, .dtype = DT_F16, .replace = true};
+        char out[4096];
+        const char *source = with_number(*state, "llama", value[i]);
+        if (!source)
+            skip();
+        snprintf(out, sizeof out, "%s/out", (const char *)*state);
+        assert_ok(dt_checkpoint_open(&c, source, NULL, &err), err);
+        assert_ok(dt_checkpoint_export(c, out, &to, NULL, &err), err);
+        dt_checkpoint_close(c);
+        assert_ok(dt_remove_tree(source, &err), err);
+    }
+}
+
+/* Rows are shared out; their bytes are the same. */
+static void gguf_model__threads_change_no_byte(void **state)
+{
+    static const dt_dtype types[] = {DT_F16, DT_Q8_0, DT_Q4_K};
+    char source[4096];
+    if (!fixture(source, "llama-medium"))
+        skip();
+    for (size_t i = 0; i < sizeof types / sizeof types[0]; i++) {
+        dt_map map[2];
+        for (int n = 0; n < 2; n++) {
+            char path[4096];
+            dt_error err = {0};
+            dt_checkpoint *c;
+            dt_export_options to = {
+                .format = "gguf", .cast = true, .dtype = types[i], .replace = true, .threads = n ? 5 : 1};
+            snprintf(path, sizeof path, "%s/%d.gguf", (const char *)*state, n);
+            assert_ok(dt_checkpoint_open(&c, source, NULL, &err), err);
+            assert_ok(dt_checkpoint_export(c, path, &to, NULL, &err), err);
+            dt_checkpoint_close(c);
+            assert_ok(dt_map_open(&map[n], path, &err), err);
+        }
+        assert_int_equal(map[0].size, map[1].size);
+        assert_memory_equal(map[0].data, map[1].data, map[0].size);
+        dt_map_close(&map[0]);
+        dt_map_close(&map[1]);
+    }
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -170,6 +270,11 @@ int main(void)
         cmocka_unit_test_setup_teardown(gguf_model__quantised_models_stay_near, make_folder, remove_folder),
         cmocka_unit_test_setup_teardown(gguf_model__what_llama_cpp_lacks_is_refused_by_name, make_folder,
                                         remove_folder),
+        cmocka_unit_test_setup_teardown(gguf_model__values_beyond_f16_are_told_and_nothing_is_left,
+                                        make_folder, remove_folder),
+        cmocka_unit_test_setup_teardown(gguf_model__what_fits_f16_or_is_infinite_is_written, make_folder,
+                                        remove_folder),
+        cmocka_unit_test_setup_teardown(gguf_model__threads_change_no_byte, make_folder, remove_folder),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
