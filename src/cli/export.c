@@ -26,7 +26,7 @@ static const option_spec options[] = {
     {"vocab-size-divisible-by", 0, OPTION_INT, "N",
      "pad the vocabulary to a multiple of N times --tp [as stored, or 128]"},
     {"shard-bytes", 0, OPTION_BYTES, "BYTES", "hf: largest file [5G]"},
-    {"opset", 0, OPTION_INT, "N", "onnx: version of the operators, 18 to 25 [18]"},
+    {"opset", 0, OPTION_INT, "N", "onnx: version of the operators, 18 to 26 [18]"},
     {"check", 0, OPTION_TEXT, "on|off|peer",
      "reload what was written and compare it; peer: let the target's own runtime answer, too [on]"},
     {"python", 0, OPTION_TEXT, "PROGRAM", "the Python that runs a peer [python3]"},

@@ -45,7 +45,7 @@ static dt_status check_layout(const dt_target *target, const dt_export_options *
                   {"vocab-size-divisible-by", o->vocab_divisible_by > 0},
                   {"shard-bytes", o->shard_bytes > 0},
                   {"spec", o->local_names},
-                  {"opset", o->opset > 0}};
+                  {"opset", o->opset != 0}};
     for (size_t i = 0; i < sizeof option / sizeof option[0]; i++)
         if (option[i].given && !dt_target_takes(target->options, option[i].name))
             return dt_fail(err, DT_UNSUPPORTED, "option \"%s\" says nothing to %s, which heeds: %s",

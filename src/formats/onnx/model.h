@@ -8,7 +8,7 @@
 #include "formats/onnx/lower.h"
 #include "models/build.h"
 
-enum { DT_ONNX_GRAPHS = 3, DT_ONNX_OPSET = 18, DT_ONNX_NEWEST_OPSET = 25 };
+enum { DT_ONNX_GRAPHS = 3, DT_ONNX_OPSET = 18, DT_ONNX_NEWEST_OPSET = 26 };
 
 #define DT_ONNX_DATA "model.onnx.data"
 #define DT_ONNX_CONFIG                                                                                       \

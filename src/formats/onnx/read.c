@@ -28,6 +28,9 @@ typedef struct tensor {
 static bool copy_text(char out[NAME_BYTES], dt_wire_reader from)
 {
     size_t bytes = (size_t)(from.end - from.at);
+    out[0] = 0;
+    if (bytes == 0)
+        return true;
     if (bytes >= NAME_BYTES || memchr(from.at, 0, bytes))
         return false;
     memcpy(out, from.at, bytes);

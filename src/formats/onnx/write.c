@@ -88,6 +88,23 @@ static dt_status lower_all(job *j, dt_error *err)
     return DT_OK;
 }
 
+/* What no graph reads would be lost. */
+static dt_status check_used(const job *j, dt_error *err)
+{
+    for (int i = 0; i < dt_mapping_external_count(j->mapping); i++) {
+        const char *name = dt_mapping_external_at(j->mapping, i)->name;
+        bool used = false;
+        for (int k = 0; k < j->models; k++) {
+            const dt_tensor *t = dt_graph_find(j->model[k].graph, name);
+            used |= t && j->model[k].used[t->id];
+        }
+        if (!used)
+            return dt_fail(err, DT_UNSUPPORTED, "no ONNX graph of this %s reads its \"%s\"", j->config.family,
+                           name);
+    }
+    return DT_OK;
+}
+
 static dt_status describe(job *j, dt_error *err)
 {
     json_t *json = NULL;
@@ -112,6 +129,7 @@ static dt_status plan(job *j, dt_error *err)
     DT_PASS(choose_type(j, err));
     DT_PASS(place_weights(j, err));
     DT_PASS(lower_all(j, err));
+    DT_PASS(check_used(j, err));
     return describe(j, err);
 }
 
@@ -186,7 +204,7 @@ static dt_status put_graph(dt_text *out, const job *j, const dt_onnx_model *m, d
 /* The oldest version of the format that knows an opset: runtimes refuse newer ones than they know. */
 static int64_t ir_version(int opset)
 {
-    static const int8_t of[] = {8, 9, 9, 10, 10, 11, 12, 13}; /* from opset 18 on */
+    static const int8_t of[] = {8, 9, 9, 10, 10, 11, 12, 13, 13}; /* from opset 18 on */
     return of[opset - DT_ONNX_OPSET];
 }
 
