@@ -55,6 +55,26 @@ typedef enum dt_softmax_type {
     DT_SOFTMAX_LEARNABLE
 } dt_softmax_type;
 
+/** What a tower's picture becomes where one row stands for all. */
+typedef enum dt_vision_pooling {
+    DT_POOL_NONE,
+    DT_POOL_CLASS,      /**< class: the first row that the tower returns */
+    DT_POOL_CLASS_NORM, /**< class_norm: ln_post of the first row, which no other row sees (CLIP) */
+    DT_POOL_ATTENTION   /**< attention: what a learnt query finds among the rows (SigLIP) */
+} dt_vision_pooling;
+
+/** How a table of positions serves a picture of another size. */
+typedef enum dt_position_resize {
+    DT_RESIZE_NONE, /**< not at all: such pictures are refused */
+    DT_RESIZE_BILINEAR,
+    DT_RESIZE_BICUBIC
+} dt_position_resize;
+
+typedef enum dt_projector {
+    DT_PROJECTOR_MLP,   /**< two layers */
+    DT_PROJECTOR_AFFINE /**< one */
+} dt_projector;
+
 enum { DT_MAX_ROPE_FACTORS = 512, DT_MAX_STOP_IDS = 16, DT_MAX_LAYERS = 1 << 12 };
 
 /** What a layer of a heterogeneous model has for attention, or for the MLP. */
@@ -100,10 +120,28 @@ typedef struct dt_model_config {
         moe_layer_freq; /**< one layer in so many has experts, from layer 0 on; or, where it was a list … */
     int moe_listed;     /**< … of so many layers: a bit each in moe_layers; else 0 */
     uint8_t moe_layers[DT_MAX_LAYERS / 8];
+    /* A model with eyes: everything above is its language model's (a dual encoder's: its text tower's). NULL without;
+     * borrowed from whatever read the configuration. */
+    const struct dt_model_config *vision, *projection;
 } dt_model_config;
 
 /** Every field at Megatron's default. */
 void dt_config_init(dt_model_config *config);
+
+/** Does it see: is it a vision tower by itself? */
+bool dt_config_is_tower(const dt_model_config *config);
+
+/** Put the fields that only vision models have back to their defaults: in other models they say nothing. */
+void dt_config_clear_vision(dt_model_config *config);
+
+/** A tower's grid of patches: of pictures as it was trained on, and of its table of positions. */
+typedef struct dt_patch_grid {
+    int64_t rows, columns;
+} dt_patch_grid;
+dt_patch_grid dt_config_patches(const dt_model_config *tower);
+dt_patch_grid dt_config_position_grid(const dt_model_config *tower);
+/** Rows of the table: the grid's, behind those of class tokens where it has some (clip_vit). */
+int64_t dt_config_position_rows(const dt_model_config *tower);
 
 /** Fill in what follows from other fields (kv_channels, query groups, ffn, softmax scale, padded vocabulary). */
 void dt_config_derive(dt_model_config *config);
@@ -157,6 +195,9 @@ const char *dt_rope_scaling_name(dt_rope_scaling value);
 const char *dt_activation_name(dt_activation value);
 const char *dt_softmax_type_name(dt_softmax_type value);
 const char *dt_router_score_name(dt_router_score value);
+const char *dt_vision_pooling_name(dt_vision_pooling value);
+const char *dt_position_resize_name(dt_position_resize value);
+const char *dt_projector_name(dt_projector value);
 
 #ifdef __cplusplus
 }

@@ -110,9 +110,21 @@ static dt_status wrong_shape(const dt_checkpoint *c, const dt_external *e, const
     return DT_MISMATCH;
 }
 
-/* A dense tensor seen with two rows side by side as one; NULL when memory is short. */
-static const dt_stored_tensor *in_pairs(const dt_checkpoint *c, const dt_external *e,
-                                        const dt_stored_tensor *s)
+/* Do the tensor's elements lie one behind another? */
+static bool is_dense(const dt_stored_tensor *s)
+{
+    int64_t stride = 1;
+    bool dense = s->box_count == 1;
+    for (int i = s->shape.rank - 1; dense && i >= 0; i--) {
+        dense = s->shape.dim[i] == 1 || s->box[0].stride[i] == stride;
+        stride *= s->shape.dim[i];
+    }
+    return dense;
+}
+
+/* A dense tensor seen in another shape; NULL when memory is short. */
+static const dt_stored_tensor *seen_as(const dt_checkpoint *c, const dt_external *e,
+                                       const dt_stored_tensor *s)
 {
     dt_stored_tensor *view = DT_NEW(c->arena, dt_stored_tensor);
     dt_stored_box *box = DT_NEW(c->arena, dt_stored_box);
@@ -123,8 +135,12 @@ static const dt_stored_tensor *in_pairs(const dt_checkpoint *c, const dt_externa
     view->shape = box->shape = e->shape;
     view->box = box;
     view->longest = e->shape.dim[0];
-    box->stride[0] = e->shape.dim[1];
-    box->stride[1] = 1;
+    memset(box->offset, 0, sizeof box->offset);
+    int64_t stride = 1;
+    for (int i = e->shape.rank - 1; i >= 0; i--) {
+        box->stride[i] = stride;
+        stride *= e->shape.dim[i];
+    }
     return view;
 }
 
@@ -140,7 +156,10 @@ dt_status dt_open_bind(dt_checkpoint *c, int external, const dt_stored_tensor *s
     if (dt_stored_type(s) != DT_F32 && !dt_can_convert(DT_F32, s->dtype))
         return dt_fail(err, DT_UNSUPPORTED, "tensor \"%s\" is stored as %s, expected a floating-point type",
                        s->name, dt_dtype_name(s->dtype));
-    e->stored = e->pairs ? in_pairs(c, e, s) : s;
+    if (e->reshaped && !is_dense(s))
+        return dt_fail(err, DT_UNSUPPORTED, "tensor \"%s\" lies in pieces, which drivetrain cannot see as %s",
+                       s->name, dt_shape_print(&e->shape).text);
+    e->stored = e->reshaped ? seen_as(c, e, s) : s;
     return e->stored ? DT_OK : dt_fail_memory(err, sizeof *s, e->name);
 }
 

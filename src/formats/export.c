@@ -178,8 +178,9 @@ static dt_status write_file(dt_export_run *run, const dt_export_plan *plan, cons
         list ? DT_OK : dt_fail_memory(err, sizeof *list * (size_t)file->count, "a file's tensors");
     for (int i = 0; list && i < file->count; i++) {
         const dt_export_entry *entry = &plan->entry[file->first + i];
-        list[i] = (dt_safetensors_entry){entry->name, plan->dtype[entry->external],
-                                         dt_mapping_external_at(plan->mapping, entry->external)->shape};
+        list[i] = (dt_safetensors_entry){
+            entry->name, plan->dtype[entry->external],
+            dt_external_file_shape(dt_mapping_external_at(plan->mapping, entry->external))};
     }
     if (status == DT_OK)
         status = dt_safetensors_create(&writer, path, true, list, (size_t)file->count, plan->notes,

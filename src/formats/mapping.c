@@ -168,10 +168,7 @@ void dt_external_rows(const dt_external *e, int64_t *rows, int64_t *cols)
 
 dt_shape dt_external_file_shape(const dt_external *e)
 {
-    if (!e->pairs)
-        return e->shape;
-    int64_t rows = e->shape.dim[0] * 2, cols = e->shape.dim[1] / 2;
-    return dt_shape_of(e->pairs, (int64_t[]){rows, cols});
+    return e->reshaped ? e->file : e->shape;
 }
 
 /* Rows of one plane. */

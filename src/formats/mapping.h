@@ -32,7 +32,8 @@ typedef struct dt_external {
     const char *name;
     dt_shape shape; /* what the configuration makes it */
     int axes;       /* trailing axes that make a plane: 1 or 2 */
-    int pairs;      /* 0; or the rank that the file's tensor has, two of whose rows make one of `shape` */
+    bool reshaped;  /* the file's tensor has the shape `file`, of as many elements, and is seen as `shape` */
+    dt_shape file;
     const dt_stored_tensor *stored; /* the file's, once bound; NULL in a mapping for writing */
     const char *canonical;          /* the first canonical tensor in it, for lists */
     int piece_count;
@@ -106,7 +107,7 @@ typedef struct dt_canonical_source {
  */
 dt_status dt_mapping_assemble(const dt_mapping *mapping, int external, int64_t first, int64_t count,
                               const dt_canonical_source *source, dt_dtype dtype, void *out, dt_error *err);
-/* The shape in the file, which differs from `shape` where rows are seen in pairs. */
+/* The shape in the file: `file` where it is reshaped (rows seen in pairs, kernels as matrices), else `shape`. */
 dt_shape dt_external_file_shape(const dt_external *external);
 /* An external tensor as planes × rows, of cols elements each. */
 void dt_external_rows(const dt_external *external, int64_t *rows, int64_t *cols);

@@ -29,6 +29,9 @@ typedef struct row_plan {
     int64_t turned;  /* rows of a head of tensors 0 and 1, to be turned; 0: none */
     bool flat;       /* the one row is stored as a vector */
     float shift;     /* what external elements have more */
+    int64_t whole;   /* rows of the tensor, where the plan takes only some; 0: all */
+    bool reshaped;   /* the file has the shape `file` */
+    dt_shape file;
 } row_plan;
 
 static row_plan one(int64_t rows, bool transposed)
@@ -43,6 +46,15 @@ static row_plan fused_qkv(const dt_model_config *c, bool transposed)
                       .parts = 3,
                       .part = {{0, 0, A / K * D}, {0, A * D, D}, {0, (A + K) * D, D}},
                       .transposed = transposed};
+}
+
+/* The same elements in another shape: one kernel a channel, a leading axis of one, or none at all. */
+static row_plan reshaped(const dt_canonical *to, int rank, const int64_t *dim)
+{
+    row_plan plan = one(to->rows, false);
+    plan.reshaped = true;
+    plan.file = dt_shape_of(rank, dim);
+    return plan;
 }
 
 static row_plan describe(dt_transform transform, const dt_canonical *to, const dt_model_config *c)
@@ -107,6 +119,19 @@ static row_plan describe(dt_transform transform, const dt_canonical *to, const d
                           .part = {{0, 0, each / 2}, {1, 0, each / 2}},
                           .experts = experts,
                           .planes = true};
+    case DT_MAP_kernel:
+        return reshaped(to, 4, (int64_t[]){to->rows, c->num_channels, c->patch_dim, c->patch_dim});
+    case DT_MAP_row:
+        return reshaped(to, 1, (int64_t[]){to->cols});
+    case DT_MAP_batch:
+        return reshaped(to, 3, (int64_t[]){1, to->rows, to->cols});
+    case DT_MAP_scalar:
+        return reshaped(to, 0, NULL);
+    case DT_MAP_stacked_q:
+        return (row_plan){.groups = 1, .parts = 1, .part = {{0, 0, A * D}}, .whole = 3 * A * D};
+    case DT_MAP_stacked_kv:
+        return (row_plan){
+            .groups = A, .parts = 2, .part = {{0, A * D, D}, {0, 2 * A * D, D}}, .whole = 3 * A * D};
     case DT_MAP_direct:
         break;
     }
@@ -116,6 +141,10 @@ static row_plan describe(dt_transform transform, const dt_canonical *to, const d
 /* Rows that the plan takes from each external tensor together. */
 static void count_rows(const row_plan *plan, int64_t rows[DT_NAME_PARTS])
 {
+    if (plan->whole) {
+        rows[0] = plan->whole;
+        return;
+    }
     for (int p = 0; p < plan->parts; p++)
         rows[plan->part[p].tensor] += plan->groups * plan->part[p].width;
 }
@@ -141,8 +170,14 @@ static dt_status add_externals(dt_mapping *m, const dt_canonical *to, const dt_n
         if (turned)
             shape = (dt_shape){.rank = axes = 2, .dim = {rows[i] / 2, 2 * to->cols}};
         DT_PASS(dt_mapping_add_external(m, name, &shape, axes, &index[i], err));
-        if (turned)
-            dt_mapping_external_at(m, index[i])->pairs = to->spec->rank;
+        dt_external *e = dt_mapping_external_at(m, index[i]);
+        if (turned) {
+            e->reshaped = true;
+            e->file = dt_shape_of(to->spec->rank, (int64_t[]){rows[i], to->cols});
+        } else if (plan->reshaped) {
+            e->reshaped = true;
+            e->file = plan->file;
+        }
     }
     return DT_OK;
 }
@@ -239,8 +274,10 @@ dt_status dt_names_map(dt_mapping *m, const dt_name_table *table, const dt_model
         if (!row)
             return dt_fail(err, DT_UNSUPPORTED, "this format has no place for the tensor \"%s\"",
                            to->spec->name);
-        row_plan plan =
-            describe(row->transform, to, dt_starts_with(to->spec->name, "encoder.") ? &encoder : c);
+        const dt_model_config *of = dt_starts_with(to->spec->name, "encoder.") ? &encoder : c;
+        if (c->vision && dt_starts_with(to->spec->name, "vision_model."))
+            of = c->vision;
+        row_plan plan = describe(row->transform, to, of);
         DT_PASS(map_row(m, to, row, &plan, numbers, count, err));
     }
     return dt_mapping_finish(m, err);

@@ -36,6 +36,12 @@ typedef enum dt_transform {
     DT_MAP_norm,       /* the same; with zero-centred norms, 1 added to each element */
     DT_MAP_flat,       /* a matrix of one row is stored as a vector */
     DT_MAP_qkv_turned, /* qkv, where row 2i + s of each head of q and k is row i + s * D / 2 of ours */
+    DT_MAP_kernel,     /* [out, channels · size · size] is stored [out, channels, size, size] */
+    DT_MAP_row,        /* [1, n] is stored [n] */
+    DT_MAP_batch,      /* [m, n] is stored [1, m, n] */
+    DT_MAP_scalar,     /* [1] is stored without axes */
+    DT_MAP_stacked_q,  /* of one tensor with rows q | k | v, q */
+    DT_MAP_stacked_kv, /* … k and v → as kv */
 } dt_transform;
 
 typedef enum dt_when {

@@ -76,6 +76,7 @@ dt_room(formats USES base tensor graph backend data nn models
     engine/engine.c
     megatron/distcp.c
     megatron/config.c
+    megatron/vision.c
     megatron/folder.c
     megatron/layout.c
     megatron/state.c

@@ -9,6 +9,8 @@
  *   FULL    every row in one run, no cache: traces, losses, gradients. Inputs: tokens, positions, cu_seqlens
  *           (T5: encoder_… and decoder_…), and with `loss`: labels, loss_mask. BERT: token_types, first_rows,
  *           and with `sentence_order` sentence_order and sentence_order_mask.
+ *           A tower: the inputs that pictures.h lists; a projector: image_features [vision_tokens, input_size].
+ *           Other losses than of tokens: hidden_weight, as the result.
  *   STEP    rows appended to a KV cache: prefill, chunks and decoding alike. Inputs: tokens, positions,
  *           cu_seqlens, past, block_table, output_rows; T5 also memory_lengths and memory_block_table.
  *   ENCODE  T5's encoder once, its cross keys and values stored. Inputs: encoder_tokens, encoder_positions,
@@ -23,6 +25,13 @@
 
 #include <drivetrain/layer_spec.h>
 
+/* What a loss is of. */
+typedef enum dt_loss_kind {
+    DT_LOSS_TOKENS,         /* labels, loss_mask: the mean of what tokens cost */
+    DT_LOSS_POOLED_SQUARES, /* a tower's pooled rows, squared and added up */
+    DT_LOSS_HIDDEN_WEIGHTED, /* Σ result · hidden_weight · loss_factor, of a tower's hidden rows or what is projected */
+} dt_loss_kind;
+
 typedef enum dt_build_mode { DT_BUILD_FULL, DT_BUILD_STEP, DT_BUILD_ENCODE, DT_BUILD_EMBED } dt_build_mode;
 
 typedef struct dt_build_options {
@@ -30,13 +39,16 @@ typedef struct dt_build_options {
     const dt_layer_spec *spec; /* NULL = fused */
     bool loss;                 /* FULL: also out.token_loss and out.loss */
     bool loss_over_padded;     /* softmax over the padded vocabulary, as Megatron trains; else the real one */
-    bool sentence_order;       /* BERT: the loss has the sentence order's part */
-    bool logits;               /* FULL: out.logits of every row; EMBED: of output_rows */
-    bool pooled;               /* EMBED: out.pooled, one row a sequence */
-    bool listing; /* for its parameters alone: what cannot be computed yet is listed all the same */
+    dt_loss_kind loss_kind;
+    double loss_factor;  /* DT_LOSS_HIDDEN_WEIGHTED */
+    bool sentence_order; /* BERT: the loss has the sentence order's part */
+    bool logits;         /* FULL: out.logits of every row; EMBED: of output_rows */
+    bool pooled;         /* EMBED: out.pooled, one row a sequence */
+    bool listing;        /* for its parameters alone: what cannot be computed yet is listed all the same */
     /* capacities of the axes */
     int64_t tokens, source_tokens, sequences, output_rows;
-    int64_t kv_blocks, sequence_blocks; /* blocks in the pool, and at most in one sequence's table */
+    int64_t images, patches, vision_tokens; /* pictures, their patches, and rows with class tokens */
+    int64_t kv_blocks, sequence_blocks;     /* blocks in the pool, and at most in one sequence's table */
     int64_t memory_blocks, memory_sequence_blocks;
     dt_dtype kv_dtype;
 } dt_build_options;

@@ -80,6 +80,9 @@ static const dt_build_options smallest = {.mode = DT_BUILD_FULL,
                                           .source_tokens = 1,
                                           .sequences = 1,
                                           .output_rows = 1,
+                                          .images = 1,
+                                          .patches = 1,
+                                          .vision_tokens = 1,
                                           .kv_dtype = DT_F32};
 
 dt_status dt_model_computes(const dt_model_config *config, dt_error *err)

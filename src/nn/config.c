@@ -55,6 +55,24 @@ static const char *const router_names[] = {
     [DT_ROUTER_SIGMOID] = "sigmoid",
 };
 
+static const char *const pooling_names[] = {
+    [DT_POOL_NONE] = "none",
+    [DT_POOL_CLASS] = "class",
+    [DT_POOL_CLASS_NORM] = "class_norm",
+    [DT_POOL_ATTENTION] = "attention",
+};
+
+static const char *const resize_names[] = {
+    [DT_RESIZE_NONE] = "none",
+    [DT_RESIZE_BILINEAR] = "bilinear",
+    [DT_RESIZE_BICUBIC] = "bicubic",
+};
+
+static const char *const projector_names[] = {
+    [DT_PROJECTOR_MLP] = "mlp",
+    [DT_PROJECTOR_AFFINE] = "affine",
+};
+
 #define NAME_OF(table, value)                                                                                \
     ((size_t)(value) < sizeof(table) / sizeof((table)[0]) ? (table)[(size_t)(value)] : NULL)
 
@@ -91,6 +109,21 @@ const char *dt_softmax_type_name(dt_softmax_type value)
 const char *dt_router_score_name(dt_router_score value)
 {
     return NAME_OF(router_names, value);
+}
+
+const char *dt_vision_pooling_name(dt_vision_pooling value)
+{
+    return NAME_OF(pooling_names, value);
+}
+
+const char *dt_position_resize_name(dt_position_resize value)
+{
+    return NAME_OF(resize_names, value);
+}
+
+const char *dt_projector_name(dt_projector value)
+{
+    return NAME_OF(projector_names, value);
 }
 
 bool dt_config_layer_is_moe(const dt_model_config *c, int64_t layer)
@@ -238,6 +271,8 @@ static dt_status check_sizes(const dt_model_config *c, dt_error *err)
     DT_PASS(check_range("kv_channels * num_attention_heads", c->kv_channels * c->num_attention_heads, 1,
                         MAX_WIDTH, err));
     DT_PASS(check_range("ffn_hidden_size", c->ffn_hidden_size, 1, MAX_WIDTH, err));
+    if (dt_config_is_tower(c) || strcmp(c->model_type, "projector") == 0)
+        return check_range("num_layers", c->num_layers, 1, MAX_LAYERS, err);
     DT_PASS(check_range("vocab_size", c->vocab_size, 1, MAX_VOCABULARY, err));
     DT_PASS(check_range("padded_vocab_size", c->padded_vocab_size, c->vocab_size, MAX_VOCABULARY, err));
     if (c->position_embedding_type == DT_POSITION_LEARNED || c->max_sequence_length != -1)
@@ -453,6 +488,7 @@ static dt_status check_shapes(const dt_model_config *c, dt_error *err)
 dt_status dt_config_check(const dt_model_config *c, dt_error *err)
 {
     DT_PASS(check_sizes(c, err));
+    DT_PASS(dt_config_check_vision(c, err));
     DT_PASS(check_experts(c, err));
     DT_PASS(check_block(c, err));
     DT_PASS(check_shapes(c, err));

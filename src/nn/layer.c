@@ -106,6 +106,14 @@ dt_tensor *dt_layer_rotate(dt_layer *l, dt_tensor *x, int64_t heads)
     return dt_rope_by_length(s->g, x, s->positions, s->inv_freq, s->lengths, &spec);
 }
 
+dt_tensor *dt_layer_rms_norm_of(dt_layer *l, dt_tensor *x, const char *stem, int64_t size)
+{
+    char name[NAME_BYTES];
+    snprintf(name, sizeof name, "%sweight", stem);
+    dt_tensor *w = dt_nn_vector(l->stack->g, l->prefix, name, size, DT_SPLIT_NONE, DT_INIT_ONE);
+    return dt_rms_norm(l->stack->g, x, w, l->stack->config->layernorm_epsilon, false);
+}
+
 /* A layer's half of a cache: "decoder.layers.3.k_cache", [blocks, DT_KV_BLOCK, groups·D]. */
 static dt_tensor *cache(const dt_layer *l, const char *name, dt_dim blocks, int64_t groups)
 {
@@ -193,6 +201,7 @@ dt_tensor *dt_layer_cross_core(dt_layer *l, dt_tensor *q, dt_tensor *k, dt_tenso
 typedef struct branch {
     dt_tensor *(*run)(dt_layer *layer, dt_tensor *x);
     dt_norm_place before, after, sum;
+    const char *scale; /* of its columns, where layers have that */
 } branch;
 
 /* x + f(norm x), x + norm(f(x)), x + norm(f(norm x)) or norm(x + f(x)) */
@@ -202,6 +211,11 @@ static dt_tensor *add_branch(dt_layer *l, dt_tensor *x, branch f)
     dt_norm_placement at = l->stack->config->norm_placement;
     dt_tensor *y = at == DT_NORM_BEFORE || at == DT_NORM_BOTH ? spec->norm(l, x, f.before) : x;
     y = f.run(l, y);
+    if (l->stack->config->layer_scale) {
+        int64_t H = l->stack->config->hidden_size;
+        y = dt_scale_columns(l->stack->g, y,
+                             dt_nn_vector(l->stack->g, l->prefix, f.scale, H, DT_SPLIT_NONE, DT_INIT_ONE));
+    }
     if (at == DT_NORM_BRANCH || at == DT_NORM_BOTH)
         y = spec->norm(l, y, f.after);
     y = spec->residual(l, x, y);
@@ -226,14 +240,15 @@ static dt_tensor *layer_build(dt_layer *l, dt_tensor *x)
     if (l->stack->config->parallel_residual)
         return add_parallel(l, x);
     if (shape.attention != DT_BRANCH_NONE)
-        x = add_branch(l, x,
-                       (branch){spec->self_attention, DT_NORM_INPUT, DT_NORM_POST_SELF, DT_NORM_SELF_SUM});
-    if (l->stack->cross)
         x = add_branch(
-            l, x, (branch){spec->cross_attention, DT_NORM_PRE_CROSS, DT_NORM_POST_CROSS, DT_NORM_CROSS_SUM});
+            l, x, (branch){spec->self_attention, DT_NORM_INPUT, DT_NORM_POST_SELF, DT_NORM_SELF_SUM, "ls1"});
+    if (l->stack->cross)
+        x = add_branch(l, x,
+                       (branch){spec->cross_attention, DT_NORM_PRE_CROSS, DT_NORM_POST_CROSS,
+                                DT_NORM_CROSS_SUM, "x_ls_cross"});
     if (shape.mlp == DT_BRANCH_NONE)
         return x;
-    return add_branch(l, x, (branch){spec->mlp, DT_NORM_PRE_MLP, DT_NORM_POST_MLP, DT_NORM_MLP_SUM});
+    return add_branch(l, x, (branch){spec->mlp, DT_NORM_PRE_MLP, DT_NORM_POST_MLP, DT_NORM_MLP_SUM, "ls2"});
 }
 
 static name_text layer_prefix(const dt_stack *s, int64_t number)
@@ -251,6 +266,8 @@ dt_tensor *dt_stack_build(const dt_stack *s, dt_tensor *x)
         dt_layer layer = {.stack = s, .prefix = prefix.text, .number = (int)i};
         x = dt_point(s->g, layer_build(&layer, x), "%slayer.%d", s->point, layer.number);
     }
+    if (s->open_ended)
+        return x;
     if (s->config->norm_placement != DT_NORM_AFTER) /* norms of sums end every layer already */
         x = dt_nn_norm(s->g, s->config, s->name, "final_layernorm.", x, s->config->hidden_size);
     return dt_point(s->g, x, "%shidden", s->point); /* [T, H] */

@@ -6,6 +6,9 @@
 
 #include <drivetrain/layer_spec.h>
 
+/* A tower's sizes, a projector's, and that the parts of a model with eyes fit (vision.c). */
+dt_status dt_config_check_vision(const dt_model_config *config, dt_error *err);
+
 /* What the layers of one stack (encoder, decoder) share while a graph is built. */
 typedef struct dt_stack {
     dt_graph *g;
@@ -18,6 +21,7 @@ typedef struct dt_stack {
     bool own_positions; /* it learns positions apart from the other stack */
     bool listing;       /* the graph is built for its parameters alone and never run */
     bool causal;
+    bool open_ended; /* no norm at its end, and no point for it: the tower's own follows */
     dt_rows rows;           /* of the stack's tokens; past and block_table set when it has a KV cache */
     dt_tensor *positions;   /* [T] i32 */
     dt_tensor *token_types; /* [T] i32, or NULL */
@@ -57,6 +61,8 @@ void dt_cross_keys_values(dt_layer *layer, dt_tensor *memory, dt_tensor **kv);
 
 /* fc1, activation or gated unit, fc2 below PREFIX.NAME, F wide: the MLP, and a shared expert. */
 dt_tensor *dt_layer_mlp(dt_layer *layer, dt_tensor *x, const char *name, int64_t F);
+/* An RMSNorm, whatever norm the layer's are: PREFIX.STEMweight. */
+dt_tensor *dt_layer_rms_norm_of(dt_layer *layer, dt_tensor *x, const char *stem, int64_t size);
 /* The configured activation, or gated unit of [.., 2F]. */
 dt_tensor *dt_layer_activation(dt_layer *layer, dt_tensor *x);
 /* Router, experts and shared expert in place of an MLP (moe.c). */

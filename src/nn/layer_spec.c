@@ -43,7 +43,8 @@ static dt_tensor *norm_heads(dt_layer *l, dt_tensor *x, const char *stem, int64_
     const dt_model_config *c = dt_layer_config(l);
     if (!c->qk_layernorm)
         return x;
-    return dt_layer_norm_of(l, x, stem, c->qk_layernorm_whole ? heads * c->kv_channels : c->kv_channels);
+    int64_t size = c->qk_layernorm_whole ? heads * c->kv_channels : c->kv_channels;
+    return c->qk_layernorm_rms ? dt_layer_rms_norm_of(l, x, stem, size) : dt_layer_norm_of(l, x, stem, size);
 }
 
 static dt_tensor *self_attention(dt_layer *l, dt_tensor *x)

@@ -1,4 +1,4 @@
 dt_room(nn
-  SOURCES config.c layer.c layer_spec.c moe.c rope.c embedding.c stock.c
+  SOURCES config.c layer.c layer_spec.c moe.c rope.c embedding.c stock.c vision.c
   USES base tensor graph
   HEADERS config.h config.def layer_spec.h)

@@ -43,6 +43,10 @@ static bool matters(const dt_model_config *c, const char *key)
         return c->rope_scaling_type > DT_ROPE_LLAMA3; /* that one is Megatron's use_rope_scaling */
     if (dt_starts_with(key, "x_rope_"))
         return c->rope_scaling_type != DT_ROPE_PLAIN;
+    if (strcmp(key, "x_vision_causal") == 0) /* attn_mask_type says it */
+        return false;
+    if (strcmp(key, "x_position_resize") == 0) /* what RADIO does anyway */
+        return strcmp(c->model_type, "radio") != 0 || c->position_resize != DT_RESIZE_BILINEAR;
     if (strcmp(key, "x_attention_output_bias") == 0 || strcmp(key, "x_mlp_bias") == 0)
         return !c->add_bias_linear;
     return true;

@@ -1,31 +1,13 @@
 /*
  * models.c - two models compared, `verify MODEL OTHER`: their tensors (tensors.c), then their numbers on the same fixed
- * prompts. The other plays the recording's part.
+ * inputs. The other plays the recording's part.
  */
 #include "verify/report.h"
 
-#include "base/rng.h"
 #include "inference/model.h"
 #include "models/build.h"
 
 #include <string.h>
-
-/* Fixed prompts: a short, a middling and a longer row (within the model's positions), ids drawn from the vocabulary. */
-static dt_status prompts(dt_arena *arena, const dt_model_config *c, uint64_t stream, dt_row_batch *out,
-                         dt_error *err)
-{
-    int32_t length[3] = {33, 5, 17}, token[64];
-    int count = 0;
-    for (int b = 0; b < 3; b++) {
-        int64_t skipped = c->positions_skip_padding ? c->pad_token_id + 1 : 0;
-        if (c->max_sequence_length > 0 && length[b] > c->max_sequence_length - skipped)
-            length[b] = (int32_t)(c->max_sequence_length - skipped);
-        for (int s = 0; s < length[b]; s++, count++)
-            token[count] =
-                (int32_t)(dt_rng_uniform(&(dt_rng){1, stream}, (uint64_t)count) * (double)c->vocab_size);
-    }
-    return dt_rows_make(arena, 3, length, token, out, err);
-}
 
 static dt_status check_alike(const dt_model_config *a, const dt_model_config *b, dt_error *err)
 {
@@ -70,9 +52,7 @@ static dt_status compare(dt_report *report, dt_model *a, dt_model *b, dt_error *
     dt_replay *ours = NULL, *theirs = NULL;
     const dt_model_config *config = dt_model_get_config(a);
     DT_PASS(check_alike(config, dt_model_get_config(b), err));
-    if (strcmp(config->model_type, "t5") == 0 && !config->encoder_only)
-        DT_PASS(prompts(report->arena, config, 1, &in.source, err));
-    DT_PASS(prompts(report->arena, config, 2, &in.target, err));
+    DT_PASS(dt_replay_inputs_make(config, report->arena, &in, err));
     dt_status status;
     DT_GO(status, dt_replay_run(&ours, a, &in, err));
     DT_GO(status, dt_replay_run(&theirs, b, &in, err));

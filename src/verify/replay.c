@@ -20,83 +20,6 @@ struct dt_replay {
     int point_count;
 };
 
-static bool two_sided(const dt_model_config *config)
-{
-    return strcmp(config->model_type, "t5") == 0 && !config->encoder_only;
-}
-
-/* ---- inputs ---- */
-
-/* Token types of each row, and which sentence comes first; what is not recorded stays NULL. */
-static dt_status read_bert(const dt_recording *r, dt_arena *arena, dt_replay_inputs *out, dt_error *err)
-{
-    int32_t *types, *order;
-    dt_shape shape, tokens = {.rank = 2, .dim = {out->target.batch, out->target.length}};
-    DT_PASS(dt_recording_ints(r, "in.token_types", arena, &types, &shape, err));
-    if (types && !dt_shape_equal(&shape, &tokens))
-        return dt_fail(err, DT_FORMAT, "in.token_types is %s, expected %s", dt_shape_print(&shape).text,
-                       dt_shape_print(&tokens).text);
-    int32_t *packed = DT_NEW_ARRAY(arena, int32_t, out->target.total);
-    float *known = DT_NEW_ARRAY(arena, float, out->target.batch);
-    if (!packed || !known)
-        return dt_fail_memory(err, (size_t)out->target.total * 4, "token types");
-    if (types)
-        dt_rows_pack(&out->target, types, packed);
-    out->token_types = packed;
-    DT_PASS(dt_recording_ints(r, "in.sentence_order", arena, &order, &shape, err));
-    if (!r->sentence_order || !order)
-        return DT_OK;
-    if (shape.rank != 1 || shape.dim[0] != out->target.batch)
-        return dt_fail(err, DT_FORMAT, "in.sentence_order is %s, expected [%lld]",
-                       dt_shape_print(&shape).text, (long long)out->target.batch);
-    for (int64_t b = 0; b < out->target.batch; b++)
-        known[b] = order[b] >= 0;
-    out->sentence_order = order;
-    out->sentence_order_mask = known;
-    return DT_OK;
-}
-
-static dt_status read_targets(const dt_recording *r, dt_arena *arena, dt_replay_inputs *out, dt_error *err)
-{
-    int32_t *labels;
-    float *mask;
-    dt_shape shape, mask_shape, tokens = {.rank = 2, .dim = {out->target.batch, out->target.length}};
-    DT_PASS(dt_recording_ints(r, "in.labels", arena, &labels, &shape, err));
-    DT_PASS(dt_recording_floats(r, "in.loss_mask", arena, &mask, &mask_shape, err));
-    if (!labels || !mask || !r->loss || strcmp(r->loss, "masked_mean") != 0)
-        return DT_OK;
-    if (!dt_shape_equal(&shape, &tokens) || !dt_shape_equal(&mask_shape, &tokens))
-        return dt_fail(err, DT_FORMAT, "in.labels is %s and in.loss_mask %s, expected %s",
-                       dt_shape_print(&shape).text, dt_shape_print(&mask_shape).text,
-                       dt_shape_print(&tokens).text);
-    int32_t *packed_labels = DT_NEW_ARRAY(arena, int32_t, out->target.total);
-    float *packed_mask = DT_NEW_ARRAY(arena, float, out->target.total);
-    if (!packed_labels || !packed_mask)
-        return dt_fail_memory(err, (size_t)out->target.total * 8, "labels");
-    dt_rows_pack(&out->target, labels, packed_labels);
-    dt_rows_pack(&out->target, mask, packed_mask);
-    out->labels = packed_labels;
-    out->loss_mask = packed_mask;
-    out->loss_over_padded = r->loss_over_padded_vocab;
-    return DT_OK;
-}
-
-dt_status dt_replay_inputs_read(const dt_recording *r, const dt_model_config *config, dt_arena *arena,
-                                dt_replay_inputs *out, dt_error *err)
-{
-    *out = (dt_replay_inputs){0};
-    bool both = two_sided(config);
-    if (both)
-        DT_PASS(dt_rows_read(r, "in.encoder_", arena, &out->source, err));
-    DT_PASS(dt_rows_read(r, both ? "in.decoder_" : "in.", arena, &out->target, err));
-    if (both && out->source.batch != out->target.batch)
-        return dt_fail(err, DT_FORMAT, "in.encoder_tokens has %lld rows, in.decoder_tokens %lld",
-                       (long long)out->source.batch, (long long)out->target.batch);
-    if (strcmp(config->model_type, "bert") == 0)
-        DT_PASS(read_bert(r, arena, out, err));
-    return config->encoder_only || config->no_lm_head ? DT_OK : read_targets(r, arena, out, err);
-}
-
 /* Positions that the model has no row for would read outside its table. */
 static dt_status check_lengths(const dt_model *model, const dt_row_batch *rows, dt_error *err)
 {
@@ -144,16 +67,21 @@ static dt_status build(dt_replay *r, const dt_layer_spec *spec, dt_error *err)
     const dt_replay_inputs *in = &r->inputs;
     dt_build_options options = {.mode = DT_BUILD_FULL,
                                 .spec = spec,
-                                .loss = in->labels != NULL,
+                                .loss = in->loss,
                                 .loss_over_padded = in->loss_over_padded,
+                                .loss_kind = in->loss_kind,
+                                .loss_factor = in->loss_factor,
                                 .sentence_order = in->sentence_order != NULL,
                                 .logits = true,
                                 .tokens = in->target.total,
                                 .source_tokens = in->source.batch ? in->source.total : in->target.total,
                                 .sequences = in->target.batch,
+                                .images = in->vision.batch,
+                                .patches = in->pictures.patches ? in->pictures.patches : in->vision.total,
+                                .vision_tokens = in->vision.total,
                                 .kv_dtype = DT_F32};
     const dt_model_type *type = dt_model_type_find(r->config->family);
-    if (!in->gradients || !in->labels)
+    if (!in->gradients || !in->loss)
         return dt_model_build(r->graph, r->config, &options, err);
     if (!type)
         return dt_fail(err, DT_UNSUPPORTED, "no model family \"%s\"", r->config->family);
@@ -163,84 +91,110 @@ static dt_status build(dt_replay *r, const dt_layer_spec *spec, dt_error *err)
     return dt_graph_finish(r->graph, err);
 }
 
-static dt_status bind_rows(dt_replay *r, const char *prefix, const char *axis, const dt_row_batch *rows,
-                           dt_error *err)
+static dt_status bind_one(dt_replay *r, const char *name, const void *data, dt_error *err)
+{
+    if (!data || !dt_graph_find(r->graph, name)) /* a model has only the inputs that it reads */
+        return DT_OK;
+    return dt_executor_bind(r->executor, name, (void *)(uintptr_t)data, err);
+}
+
+static dt_status bind_rows(dt_replay *r, const char *prefix, const dt_row_batch *rows, dt_error *err)
 {
     char name[64];
     const struct {
         const char *name;
-        void *data;
+        const void *data;
     } input[] = {{"tokens", rows->tokens},
                  {"positions", rows->positions},
                  {"rope_lengths", rows->lengths},
                  {"cu_seqlens", rows->cu_seqlens}};
-    DT_PASS(dt_executor_count(r->executor, axis, rows->total, err));
     for (size_t i = 0; i < sizeof input / sizeof input[0]; i++) {
         snprintf(name, sizeof name, "%s%s", prefix, input[i].name);
-        if (dt_graph_find(r->graph, name)) /* positions are no input of a model that has none */
-            DT_PASS(dt_executor_bind(r->executor, name, input[i].data, err));
+        DT_PASS(bind_one(r, name, input[i].data, err));
     }
     return DT_OK;
 }
 
-/* Inputs that BERT has, each where the graph has it. */
-static dt_status bind_bert(dt_replay *r, dt_error *err)
+static dt_status bind_counts(dt_replay *r, dt_error *err)
 {
     const dt_replay_inputs *in = &r->inputs;
-    const int32_t *types =
-        in->token_types ? in->token_types : DT_NEW_ARRAY(r->arena, int32_t, in->target.total);
     const struct {
-        const char *name;
-        const void *data;
-    } input[] = {{"token_types", types},
-                 {"first_rows", in->target.cu_seqlens},
-                 {"sentence_order", in->sentence_order},
-                 {"sentence_order_mask", in->sentence_order_mask}};
-    if (!types)
-        return dt_fail_memory(err, (size_t)in->target.total * 4, "token types");
-    for (size_t i = 0; i < sizeof input / sizeof input[0]; i++)
-        if (dt_graph_find(r->graph, input[i].name))
-            DT_PASS(dt_executor_bind(r->executor, input[i].name, (void *)(uintptr_t)input[i].data, err));
+        const char *axis;
+        int64_t count;
+    } count[] = {{"sequences", in->target.batch},
+                 {"source_tokens", in->source.batch ? in->source.total : in->target.total},
+                 {"tokens", in->target.total},
+                 {"images", in->vision.batch},
+                 {"patches", in->pictures.patches},
+                 {"vision_tokens", in->vision.total}};
+    for (size_t i = 0; i < sizeof count / sizeof count[0]; i++)
+        for (int k = 0; k < r->graph->axis_count; k++)
+            if (strcmp(r->graph->axis[k]->name, count[i].axis) == 0)
+                DT_PASS(dt_executor_count(r->executor, count[i].axis, count[i].count, err));
     return DT_OK;
 }
 
 static dt_status bind(dt_replay *r, dt_error *err)
 {
     const dt_replay_inputs *in = &r->inputs;
-    DT_PASS(dt_executor_count(r->executor, "sequences", in->target.batch, err));
-    if (two_sided(r->config)) {
-        DT_PASS(bind_rows(r, "encoder_", "source_tokens", &in->source, err));
-        DT_PASS(bind_rows(r, "decoder_", "tokens", &in->target, err));
+    const struct {
+        const char *name;
+        const void *data;
+    } input[] = {{"token_types", in->token_types},
+                 {"first_rows", in->target.cu_seqlens},
+                 {"sentence_order", in->sentence_order},
+                 {"sentence_order_mask", in->sentence_order_mask},
+                 {"labels", in->labels},
+                 {"loss_mask", in->loss_mask},
+                 {"hidden_weight", in->hidden_weight},
+                 {"image_features", in->features}};
+    dt_picture_input picture;
+    DT_PASS(bind_counts(r, err));
+    if (dt_replay_two_sided(r->config)) {
+        DT_PASS(bind_rows(r, "encoder_", &in->source, err));
+        DT_PASS(bind_rows(r, "decoder_", &in->target, err));
     } else {
-        DT_PASS(bind_rows(r, "", r->config->encoder_only ? "source_tokens" : "tokens", &in->target, err));
+        DT_PASS(bind_rows(r, "", &in->target, err));
     }
-    DT_PASS(bind_bert(r, err));
-    if (!in->labels)
-        return DT_OK;
-    DT_PASS(dt_executor_bind(r->executor, "labels", (void *)(uintptr_t)in->labels, err));
-    return dt_executor_bind(r->executor, "loss_mask", (void *)(uintptr_t)in->loss_mask, err);
+    for (size_t i = 0; i < sizeof input / sizeof input[0]; i++)
+        DT_PASS(bind_one(r, input[i].name, input[i].data, err));
+    for (int i = 0; (picture = dt_pictures_input(&in->pictures, i)).name; i++)
+        DT_PASS(bind_one(r, picture.name, picture.data, err));
+    return DT_OK;
 }
 
 /* ---- points ---- */
+
+/* The batch whose rows an axis counts; NULL: none. */
+static const dt_row_batch *rows_of(const dt_replay *r, const dt_axis *axis)
+{
+    bool two = dt_replay_two_sided(r->config);
+    const struct {
+        const char *axis;
+        const dt_row_batch *rows;
+    } side[] = {{"source_tokens", two ? &r->inputs.source : &r->inputs.target},
+                {"tokens", &r->inputs.target},
+                {"vision_tokens", &r->inputs.vision}};
+    for (size_t i = 0; axis && i < sizeof side / sizeof side[0]; i++)
+        if (strcmp(axis->name, side[i].axis) == 0)
+            return side[i].rows;
+    return NULL;
+}
 
 static dt_status describe_point(dt_replay *r, const char *name, const dt_tensor *t, dt_replay_value *value,
                                 dt_error *err)
 {
     dt_data data;
-    const char *axis = t->dim[0].axis ? t->dim[0].axis->name : "";
     DT_PASS(dt_executor_read_tensor(r->executor, t, &data, err));
     *value = (dt_replay_value){.name = name, .data = data.data, .width = 1, .shape.rank = data.rank};
     memcpy(value->shape.dim, data.dim, sizeof *data.dim * (size_t)data.rank);
-    if (strcmp(axis, "source_tokens") == 0 && two_sided(r->config))
-        value->rows = &r->inputs.source;
-    else if (strcmp(axis, "tokens") == 0 || strcmp(axis, "source_tokens") == 0)
-        value->rows = &r->inputs.target;
+    value->rows = rows_of(r, t->dim[0].axis);
     for (int i = value->rows ? 1 : 0; i < data.rank; i++)
         value->width *= data.dim[i];
     value->stride = value->width;
     if (!value->rows)
         return DT_OK;
-    if (strcmp(name, "out.logits") == 0)
+    if (strcmp(name, "out.logits") == 0 && r->config->vocab_size > 0)
         value->width = r->config->vocab_size; /* the rows that pad the vocabulary are nobody's answer */
     value->shape =
         (dt_shape){.rank = data.rank + 1, .dim = {value->rows->batch, value->rows->length, value->width}};
@@ -264,7 +218,7 @@ static dt_status run(dt_replay *r, dt_model *model, dt_error *err)
 {
     if (!(r->arena = dt_arena_create()) || !(r->graph = dt_graph_create(err)))
         return dt_fail_memory(err, 0, "a graph");
-    if (two_sided(r->config))
+    if (dt_replay_two_sided(r->config))
         DT_PASS(check_lengths(model, &r->inputs.source, err));
     DT_PASS(check_lengths(model, &r->inputs.target, err));
     number_positions(r->config, &r->inputs.target);
@@ -273,7 +227,7 @@ static dt_status run(dt_replay *r, dt_model *model, dt_error *err)
     DT_PASS(dt_model_executor(model, r->graph, &options, &r->executor, err));
     DT_PASS(bind(r, err));
     DT_PASS(dt_executor_run(r->executor, err));
-    if (r->inputs.gradients && r->inputs.labels)
+    if (r->inputs.gradients && r->inputs.loss)
         DT_PASS(dt_executor_run_backward(r->executor, err));
     return collect_points(r, err);
 }

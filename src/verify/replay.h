@@ -5,17 +5,26 @@
 #define DT_VERIFY_REPLAY_H
 
 #include "backend/backend.h"
+#include "models/build.h"
+#include "models/pictures.h"
 #include "verify/rows.h"
 
 #include <drivetrain/inference.h>
 
 typedef struct dt_replay_inputs {
-    dt_row_batch source;    /* encoder-decoder: the encoder's side */
-    dt_row_batch target;    /* everything else */
-    const int32_t *labels;  /* [T], or NULL: no loss */
-    const float *loss_mask; /* [T] */
+    dt_row_batch source;   /* encoder-decoder: the encoder's side */
+    dt_row_batch target;   /* everything else that reads */
+    dt_row_batch vision;   /* rows of pictures; `tokens` and what follows from them are NULL */
+    dt_pictures pictures;  /* what a tower sees */
+    const float *features; /* [vision.total, input_size]: a projector alone */
+    bool loss;             /* there is one, of a kind that we know */
+    dt_loss_kind loss_kind;
+    double loss_factor;         /* DT_LOSS_HIDDEN_WEIGHTED */
+    const float *hidden_weight; /* … as what it weighs */
+    const int32_t *labels;      /* [T], or NULL: no loss */
+    const float *loss_mask;     /* [T] */
     bool loss_over_padded;
-    const int32_t *token_types;       /* [T], or NULL: all 0 (BERT) */
+    const int32_t *token_types;       /* [T]: BERT */
     const int32_t *sentence_order;    /* [B], or NULL: no part of the loss */
     const float *sentence_order_mask; /* [B]: 0 where it is unknown */
     bool gradients;                   /* of out.loss, for every parameter: points "grad.CANONICAL" */
@@ -49,5 +58,11 @@ const dt_executor *dt_replay_executor(const dt_replay *replay);
 /* The inputs of a recording, for this model (one side or two; labels when it has a loss that we know). */
 dt_status dt_replay_inputs_read(const dt_recording *r, const dt_model_config *config, dt_arena *arena,
                                 dt_replay_inputs *out, dt_error *err);
+/* Fixed inputs for this model, which no recording has: two models are compared by them. */
+dt_status dt_replay_inputs_make(const dt_model_config *config, dt_arena *arena, dt_replay_inputs *out,
+                                dt_error *err);
+
+/* Has it an encoder's side and a decoder's? */
+bool dt_replay_two_sided(const dt_model_config *config);
 
 #endif

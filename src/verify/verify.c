@@ -204,7 +204,7 @@ static dt_status check_all(session *s, dt_error *err)
 {
     DT_PASS(dt_replay_inputs_read(&s->recording, dt_model_get_config(s->model), s->report->arena, &s->inputs,
                                   err));
-    s->inputs.gradients = s->inputs.labels && has_gradients(&s->recording);
+    s->inputs.gradients = s->inputs.loss && has_gradients(&s->recording);
     DT_PASS(dt_replay_run(&s->replay, s->model, &s->inputs, err));
     for (int i = 0; i < dt_replay_point_count(s->replay); i++) {
         dt_replay_value value = dt_replay_point(s->replay, i);

@@ -49,6 +49,21 @@ static const char *router_word(int v)
     return dt_router_score_name((dt_router_score)v);
 }
 
+static const char *pooling_word(int v)
+{
+    return dt_vision_pooling_name((dt_vision_pooling)v);
+}
+
+static const char *resize_word(int v)
+{
+    return dt_position_resize_name((dt_position_resize)v);
+}
+
+static const char *projector_word(int v)
+{
+    return dt_projector_name((dt_projector)v);
+}
+
 static const char *activation_word(int v)
 {
     return dt_activation_name((dt_activation)v);
@@ -120,6 +135,9 @@ static dt_status read_dt_position_embedding(const json_t *json, const char *key,
 READ_ENUM(dt_activation, activation_word)
 READ_ENUM(dt_softmax_type, softmax_word)
 READ_ENUM(dt_router_score, router_word)
+READ_ENUM(dt_vision_pooling, pooling_word)
+READ_ENUM(dt_position_resize, resize_word)
+READ_ENUM(dt_projector, projector_word)
 
 /* ---- what drivetrain does not compute yet ---- */
 
@@ -409,7 +427,8 @@ static dt_status read_identity(const json_t *json, const char *model_type, dt_mo
     else if (named)
         model_type = named->model_type;
     if (!(row = find_stock(model_type)))
-        return dt_fail(err, DT_UNSUPPORTED, "key \"model_type\" is \"%s\"; drivetrain reads gpt, t5 and bert",
+        return dt_fail(err, DT_UNSUPPORTED, "key \"model_type\" is \"%s\"; drivetrain reads gpt, t5, bert, clip_vit, radio "
+                       "and projector",
                        model_type);
     if (family && (!named || strcmp(named->model_type, row->model_type) != 0))
         return dt_fail(err, DT_UNSUPPORTED, "key \"x_family\" is \"%s\", which is no %s model", family,
@@ -451,6 +470,7 @@ dt_status dt_megatron_read_config(const json_t *json, const char *model_type, dt
     DT_PASS(read_rows(json, c, err));
     DT_PASS(read_argument_names(json, c, err));
     DT_PASS(read_windows(json, c, err));
+    DT_PASS(dt_megatron_read_vision(json, c, err));
     DT_PASS(read_bert(json, c, err));
     DT_PASS(read_expert_layers(json, c, err));
     DT_PASS(dt_megatron_read_shapes(json, c, err));
@@ -492,6 +512,9 @@ static int write_rows(const dt_model_config *c, const dt_model_config *plain, js
 #define WORD_dt_activation         dt_activation_name
 #define WORD_dt_softmax_type       dt_softmax_type_name
 #define WORD_dt_router_score       dt_router_score_name
+#define WORD_dt_vision_pooling     dt_vision_pooling_name
+#define WORD_dt_position_resize    dt_position_resize_name
+#define WORD_dt_projector          dt_projector_name
 #define ENUM(field, key, type, initial, extension)                                                           \
     if (DIFFERS(field, extension))                                                                           \
         failed |= put_word(json, key, WORD_##type(c->field));
@@ -619,6 +642,7 @@ dt_status dt_megatron_write_config(const dt_model_config *c, json_t **out, dt_er
     failed |= write_windows(c, json);
     failed |= write_stop_ids(c, json);
     failed |= write_bert(c, json);
+    failed |= dt_megatron_write_vision(c, json);
     failed |= dt_megatron_write_shapes(c, json);
     failed |= c->num_moe_experts ? write_expert_layers(c, json) : 0;
     if (c->softmax_scale == 1.0 / sqrt((double)c->kv_channels))

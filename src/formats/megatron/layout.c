@@ -195,6 +195,26 @@ static dt_shape shape_of(const dt_canonical *to, const extent *x)
     return shape;
 }
 
+/*
+ * Tensors that are no matrix in a file: a convolution's kernel, class tokens and RADIO's positions behind an axis of one.
+ * RADIO's class tokens lack that axis.
+ */
+static bool file_shape(const dt_model_config *c, const dt_canonical *to, dt_shape *out)
+{
+    const dt_model_config *tower = c->vision ? c->vision : c;
+    int64_t P = tower->patch_dim;
+    if (!dt_config_is_tower(tower))
+        return false;
+    bool class_token = dt_ends_with(to->spec->name, "class_token") && strcmp(tower->model_type, "radio") != 0;
+    if (dt_ends_with(to->spec->name, "conv1.weight"))
+        *out = dt_shape_of(4, (int64_t[]){to->rows, tower->num_channels, P, P});
+    else if (class_token || dt_ends_with(to->spec->name, "position_embeddings"))
+        *out = dt_shape_of(3, (int64_t[]){1, to->rows, to->cols});
+    else
+        return false;
+    return true;
+}
+
 static dt_status map_expert(dt_mapping *m, const dt_canonical *to, const spelled *s, const extent *x,
                             int64_t expert, dt_error *err)
 {
@@ -227,6 +247,12 @@ static dt_status map_one(dt_mapping *m, const dt_model_config *c, const dt_canon
     }
     for (int64_t e = 0; e < (experts ? experts : 1); e++)
         DT_PASS(map_expert(m, to, s, &x, e, err));
+    dt_shape file;
+    int external = file_shape(c, to, &file) ? dt_mapping_find_external(m, s->name) : -1;
+    if (external >= 0) {
+        dt_mapping_external_at(m, external)->reshaped = true;
+        dt_mapping_external_at(m, external)->file = file;
+    }
     return DT_OK;
 }
 
@@ -287,11 +313,27 @@ dt_status dt_megatron_cut(const dt_canonical *c, int ranks, int64_t expert, dt_m
 static const struct {
     const char *part, *what;
 } strangers[] = {
-    {"vision_model.", "a vision-language model"},
-    {"class_token", "a vision transformer"},
     {"mlp.experts.weight1", "a mixture of experts in the old GroupedMLP layout"},
     {"query_key_value.", "a model from before Megatron Core"},
 };
+
+/* What a name's model sees with; NULL: it says nothing of pictures. */
+static const char *seeing_part(const char *name)
+{
+    static const struct {
+        const char *part, *type;
+    } sign[] = {{"vision_model.", "llava"},
+                {"conv1.weight", "clip_vit"},
+                {"embedder.weight", "radio"},
+                {"encoder.linear_fc1.weight", "projector"}, /* layers have theirs behind a number */
+                {"encoder.weight", "projector"}};
+    for (int i = 0; i < COUNT(sign); i++) {
+        bool whole = i > 0 && !dt_starts_with(name, sign[i].part);
+        if (strstr(name, sign[i].part) && !whole)
+            return sign[i].type;
+    }
+    return NULL;
+}
 
 /* A head that is BERT's alone, wherever a file keeps it. */
 static bool is_berts(const char *name)
@@ -306,8 +348,11 @@ static bool is_berts(const char *name)
 dt_status dt_megatron_family(const dt_stored_set *set, const char **model_type, dt_error *err)
 {
     bool encoder = false, decoder = false, bert = false;
+    const char *sees = NULL;
     for (size_t i = 0; i < dt_stored_set_count(set); i++) {
         const char *name = dt_stored_set_at(set, i)->name;
+        const char *part = seeing_part(name);
+        sees = sees && strcmp(sees, "llava") == 0 ? sees : part ? part : sees;
         for (int k = 0; k < COUNT(strangers); k++)
             if (strstr(name, strangers[k].part))
                 return dt_fail(err, DT_UNSUPPORTED,
@@ -316,6 +361,10 @@ dt_status dt_megatron_family(const dt_stored_set *set, const char **model_type, 
         encoder = encoder || strstr(name, "encoder.layers.");
         decoder = decoder || strstr(name, "decoder.layers.");
         bert = bert || is_berts(name);
+    }
+    if (sees) {
+        *model_type = sees;
+        return DT_OK;
     }
     if (!encoder && !decoder)
         return dt_fail(err, DT_FORMAT, "no tensor is named like a layer (\"decoder.layers.…\")");

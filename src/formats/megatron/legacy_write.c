@@ -67,7 +67,7 @@ static void put_extra_state(dt_pickler *p, const char *name)
 static dt_status put_tensor(rank_file *f, const char *name, int external, dt_error *err)
 {
     const dt_megatron_plan *plan = f->plan;
-    const dt_shape *shape = &dt_mapping_external_at(plan->mapping, external)->shape;
+    dt_shape file = dt_external_file_shape(dt_mapping_external_at(plan->mapping, external)), *shape = &file;
     dt_pickle_put_text(dt_torch_pickler(f->writer), name);
     size_t storage = dt_torch_put_tensor(f->writer, plan->dtype[external], shape);
     DT_PASS(note_storage(f, storage, external, err));

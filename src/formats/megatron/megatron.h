@@ -19,6 +19,9 @@ dt_status dt_megatron_read_config(const json_t *json, const char *model_type, dt
 /* Layers that are not all alike: heterogeneous_layers_config_encoded_json (shapes.c). Writing: 0, or not enough memory. */
 dt_status dt_megatron_read_shapes(const json_t *json, dt_model_config *config, dt_error *err);
 int dt_megatron_write_shapes(const dt_model_config *config, json_t *json);
+/* What is particular to towers and projectors, behind the keys of config.def (vision.c). Writing: 0, or no memory. */
+dt_status dt_megatron_read_vision(const json_t *json, dt_model_config *config, dt_error *err);
+int dt_megatron_write_vision(const dt_model_config *config, json_t *json);
 dt_status dt_megatron_write_config(const dt_model_config *config, json_t **out, dt_error *err);
 /* Read `path`, and note its numbers as facts. */
 dt_status dt_megatron_load_config(dt_checkpoint *checkpoint, const char *path, dt_error *err);

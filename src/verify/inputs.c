@@ -1,0 +1,293 @@
+/*
+ * inputs.c - what a model is given, by kind: the inputs of a recording read and packed, or made up where two models are
+ * compared. replay.c binds them.
+ */
+#include "verify/replay.h"
+
+#include "base/rng.h"
+#include "models/build.h"
+
+#include <string.h>
+
+bool dt_replay_two_sided(const dt_model_config *c)
+{
+    return strcmp(c->model_type, "t5") == 0 && !c->encoder_only;
+}
+
+/* What is read, for which model, and where it lives. */
+typedef struct reading {
+    const dt_recording *recording;
+    const dt_model_config *config;
+    dt_arena *arena;
+} reading;
+
+/* ---- texts ---- */
+
+static dt_status read_source(const reading *in, dt_replay_inputs *out, dt_error *err)
+{
+    return dt_rows_read(in->recording, "in.encoder_", in->arena, &out->source, err);
+}
+
+static dt_status read_target(const reading *in, dt_replay_inputs *out, dt_error *err)
+{
+    DT_PASS(
+        dt_rows_read(in->recording, out->source.batch ? "in.decoder_" : "in.", in->arena, &out->target, err));
+    if (out->source.batch && out->source.batch != out->target.batch)
+        return dt_fail(err, DT_FORMAT, "in.encoder_tokens has %lld rows, in.decoder_tokens %lld",
+                       (long long)out->source.batch, (long long)out->target.batch);
+    return DT_OK;
+}
+
+/* Token types of each row, and which sentence comes first; what is not recorded stays NULL. */
+static dt_status read_bert(const reading *in, dt_replay_inputs *out, dt_error *err)
+{
+    int32_t *types, *order;
+    dt_shape shape, tokens = {.rank = 2, .dim = {out->target.batch, out->target.length}};
+    DT_PASS(dt_recording_ints(in->recording, "in.token_types", in->arena, &types, &shape, err));
+    if (types && !dt_shape_equal(&shape, &tokens))
+        return dt_fail(err, DT_FORMAT, "in.token_types is %s, expected %s", dt_shape_print(&shape).text,
+                       dt_shape_print(&tokens).text);
+    int32_t *packed = DT_NEW_ARRAY(in->arena, int32_t, out->target.total);
+    float *known = DT_NEW_ARRAY(in->arena, float, out->target.batch);
+    if (!packed || !known)
+        return dt_fail_memory(err, (size_t)out->target.total * 4, "token types");
+    if (types)
+        dt_rows_pack(&out->target, types, packed);
+    out->token_types = packed;
+    DT_PASS(dt_recording_ints(in->recording, "in.sentence_order", in->arena, &order, &shape, err));
+    if (!in->recording->sentence_order || !order)
+        return DT_OK;
+    if (shape.rank != 1 || shape.dim[0] != out->target.batch)
+        return dt_fail(err, DT_FORMAT, "in.sentence_order is %s, expected [%lld]",
+                       dt_shape_print(&shape).text, (long long)out->target.batch);
+    for (int64_t b = 0; b < out->target.batch; b++)
+        known[b] = order[b] >= 0;
+    out->sentence_order = order;
+    out->sentence_order_mask = known;
+    return DT_OK;
+}
+
+static dt_status read_targets(const reading *in, dt_replay_inputs *out, dt_error *err)
+{
+    int32_t *labels;
+    float *mask;
+    dt_shape shape, mask_shape, tokens = {.rank = 2, .dim = {out->target.batch, out->target.length}};
+    DT_PASS(dt_recording_ints(in->recording, "in.labels", in->arena, &labels, &shape, err));
+    DT_PASS(dt_recording_floats(in->recording, "in.loss_mask", in->arena, &mask, &mask_shape, err));
+    if (!labels || !mask || !in->recording->loss || strcmp(in->recording->loss, "masked_mean") != 0)
+        return DT_OK;
+    if (!dt_shape_equal(&shape, &tokens) || !dt_shape_equal(&mask_shape, &tokens))
+        return dt_fail(err, DT_FORMAT, "in.labels is %s and in.loss_mask %s, expected %s",
+                       dt_shape_print(&shape).text, dt_shape_print(&mask_shape).text,
+                       dt_shape_print(&tokens).text);
+    int32_t *packed_labels = DT_NEW_ARRAY(in->arena, int32_t, out->target.total);
+    float *packed_mask = DT_NEW_ARRAY(in->arena, float, out->target.total);
+    if (!packed_labels || !packed_mask)
+        return dt_fail_memory(err, (size_t)out->target.total * 8, "labels");
+    dt_rows_pack(&out->target, labels, packed_labels);
+    dt_rows_pack(&out->target, mask, packed_mask);
+    out->loss = true;
+    out->labels = packed_labels;
+    out->loss_mask = packed_mask;
+    out->loss_over_padded = in->recording->loss_over_padded_vocab;
+    return DT_OK;
+}
+
+/* ---- pictures ---- */
+
+/* So many rows of each picture, as packed rows. */
+static dt_status batch_of(dt_arena *arena, int64_t count, int64_t rows, dt_row_batch *out, dt_error *err)
+{
+    *out = (dt_row_batch){.batch = count, .length = rows, .total = count * rows};
+    out->cu_seqlens = DT_NEW_ARRAY(arena, int32_t, count + 1);
+    if (!out->cu_seqlens)
+        return dt_fail_memory(err, sizeof(int32_t) * (size_t)count, "pictures");
+    for (int64_t i = 0; i <= count; i++)
+        out->cu_seqlens[i] = (int32_t)(i * rows);
+    return DT_OK;
+}
+
+/* Pictures [N, C, height, width], all of one size, laid out for a tower. */
+static dt_status pack_pictures(const dt_model_config *tower, dt_arena *arena, const float *pixels,
+                               const dt_shape *shape, dt_replay_inputs *out, dt_error *err)
+{
+    int64_t count = shape->dim[0], each = shape->dim[1] * shape->dim[2] * shape->dim[3];
+    dt_picture *picture = DT_NEW_ARRAY(arena, dt_picture, count + 1);
+    if (!picture)
+        return dt_fail_memory(err, sizeof *picture * (size_t)count, "pictures");
+    for (int64_t i = 0; i < count; i++)
+        picture[i] = (dt_picture){pixels + i * each, shape->dim[2], shape->dim[3]};
+    DT_PASS(dt_pictures_pack(&out->pictures, arena, tower, count, picture, err));
+    return batch_of(arena, count, out->pictures.rows / count, &out->vision, err);
+}
+
+static dt_status read_pictures(const reading *in, dt_replay_inputs *out, dt_error *err)
+{
+    const dt_model_config *tower = in->config->vision ? in->config->vision : in->config;
+    float *pixels;
+    dt_shape shape;
+    DT_PASS(dt_recording_floats(in->recording, "in.pixels", in->arena, &pixels, &shape, err));
+    if (!pixels)
+        return dt_fail(err, DT_NOT_FOUND, "the recording %s has no in.pixels", in->recording->path);
+    if (shape.rank != 4 || shape.dim[0] < 1 || shape.dim[1] != tower->num_channels)
+        return dt_fail(err, DT_FORMAT, "in.pixels is %s, expected [pictures, %lld, height, width]",
+                       dt_shape_print(&shape).text, (long long)tower->num_channels);
+    return pack_pictures(tower, in->arena, pixels, &shape, out, err);
+}
+
+static dt_status read_features(const reading *in, dt_replay_inputs *out, dt_error *err)
+{
+    float *features;
+    dt_shape shape;
+    DT_PASS(dt_recording_floats(in->recording, "in.image_features", in->arena, &features, &shape, err));
+    if (!features)
+        return dt_fail(err, DT_NOT_FOUND, "the recording %s has no in.image_features", in->recording->path);
+    if (shape.rank != 3 || shape.dim[0] < 1 || shape.dim[1] < 1 || shape.dim[2] != in->config->input_size)
+        return dt_fail(err, DT_FORMAT, "in.image_features is %s, expected [pictures, rows, %lld]",
+                       dt_shape_print(&shape).text, (long long)in->config->input_size);
+    out->features = features; /* of one length each: packed already */
+    return batch_of(in->arena, shape.dim[0], shape.dim[1], &out->vision, err);
+}
+
+/* The losses of models without words: of what is pooled, or of every row by a weight of its own. */
+static dt_status read_row_loss(const reading *in, dt_replay_inputs *out, dt_error *err)
+{
+    float *weight;
+    dt_shape shape;
+    int64_t elements;
+    if (in->recording->loss && strcmp(in->recording->loss, "pooled_sum_of_squares") == 0 &&
+        in->config->vision_pooling != DT_POOL_NONE) {
+        out->loss = true;
+        out->loss_kind = DT_LOSS_POOLED_SQUARES;
+    }
+    DT_PASS(dt_recording_floats(in->recording, "in.hidden_weight", in->arena, &weight, &shape, err));
+    if (!weight || !in->recording->loss || strcmp(in->recording->loss, "hidden_weighted_mean") != 0)
+        return DT_OK;
+    dt_shape rows = {.rank = 3, .dim = {out->vision.batch, out->vision.length, in->config->hidden_size}};
+    if (!dt_shape_equal(&shape, &rows) || !dt_shape_elements(&shape, &elements))
+        return dt_fail(err, DT_FORMAT, "in.hidden_weight is %s, expected %s", dt_shape_print(&shape).text,
+                       dt_shape_print(&rows).text);
+    out->loss = true;
+    out->loss_kind = DT_LOSS_HIDDEN_WEIGHTED;
+    out->loss_factor = 1.0 / (double)elements;
+    out->hidden_weight = weight;
+    return DT_OK;
+}
+
+/* ---- by kind ---- */
+
+static bool is_bert(const dt_model_config *c)
+{
+    return strcmp(c->model_type, "bert") == 0;
+}
+
+static bool is_projector(const dt_model_config *c)
+{
+    return strcmp(c->model_type, "projector") == 0;
+}
+
+static bool sees(const dt_model_config *c)
+{
+    return c->vision || dt_config_is_tower(c);
+}
+
+static bool reads(const dt_model_config *c)
+{
+    return !dt_config_is_tower(c) && !is_projector(c);
+}
+
+static bool names_words(const dt_model_config *c)
+{
+    return reads(c) && !c->encoder_only && !c->no_lm_head;
+}
+
+static bool has_row_loss(const dt_model_config *c)
+{
+    return !reads(c);
+}
+
+/* What a model of which kind reads, in the order in which one follows from another. */
+static const struct {
+    bool (*has)(const dt_model_config *config);
+    dt_status (*read)(const reading *in, dt_replay_inputs *out, dt_error *err);
+} kinds[] = {{dt_replay_two_sided, read_source},
+             {reads, read_target},
+             {is_bert, read_bert},
+             {sees, read_pictures},
+             {is_projector, read_features},
+             {names_words, read_targets},
+             {has_row_loss, read_row_loss}};
+
+dt_status dt_replay_inputs_read(const dt_recording *r, const dt_model_config *config, dt_arena *arena,
+                                dt_replay_inputs *out, dt_error *err)
+{
+    reading in = {r, config, arena};
+    *out = (dt_replay_inputs){0};
+    for (size_t i = 0; i < sizeof kinds / sizeof kinds[0]; i++)
+        if (kinds[i].has(config))
+            DT_PASS(kinds[i].read(&in, out, err));
+    return DT_OK;
+}
+
+/* ---- made up ---- */
+
+/* Fixed prompts: a short, a middling and a longer row (within the model's positions), ids drawn from the vocabulary. */
+static dt_status make_prompts(dt_arena *arena, const dt_model_config *c, uint64_t stream, dt_row_batch *out,
+                              dt_error *err)
+{
+    int32_t length[3] = {33, 5, 17}, token[64];
+    int count = 0;
+    for (int b = 0; b < 3; b++) {
+        int64_t skipped = c->positions_skip_padding ? c->pad_token_id + 1 : 0;
+        if (c->max_sequence_length > 0 && length[b] > c->max_sequence_length - skipped)
+            length[b] = (int32_t)(c->max_sequence_length - skipped);
+        for (int s = 0; s < length[b]; s++, count++)
+            token[count] =
+                (int32_t)(dt_rng_uniform(&(dt_rng){1, stream}, (uint64_t)count) * (double)c->vocab_size);
+    }
+    return dt_rows_make(arena, 3, length, token, out, err);
+}
+
+static float *noise(dt_arena *arena, int64_t count, dt_error *err)
+{
+    float *x = DT_NEW_ARRAY(arena, float, count);
+    for (int64_t i = 0; x && i < count; i++)
+        x[i] = (float)(2 * dt_rng_uniform(&(dt_rng){1, 3}, (uint64_t)i) - 1);
+    if (!x)
+        dt_fail_memory(err, sizeof *x * (size_t)count, "a picture");
+    return x;
+}
+
+/* Two pictures of noise, as large as the tower was trained on. */
+static dt_status make_pictures(dt_arena *arena, const dt_model_config *tower, dt_replay_inputs *out,
+                               dt_error *err)
+{
+    dt_shape shape = {.rank = 4, .dim = {2, tower->num_channels, tower->img_h, tower->img_w}};
+    float *pixels = noise(arena, shape.dim[0] * shape.dim[1] * shape.dim[2] * shape.dim[3], err);
+    return pixels ? pack_pictures(tower, arena, pixels, &shape, out, err) : DT_NO_MEMORY;
+}
+
+static dt_status make_features(dt_arena *arena, const dt_model_config *c, dt_replay_inputs *out,
+                               dt_error *err)
+{
+    enum { ROWS = 7 };
+    out->features = noise(arena, 2 * ROWS * c->input_size, err);
+    return out->features ? batch_of(arena, 2, ROWS, &out->vision, err) : DT_NO_MEMORY;
+}
+
+dt_status dt_replay_inputs_make(const dt_model_config *c, dt_arena *arena, dt_replay_inputs *out,
+                                dt_error *err)
+{
+    *out = (dt_replay_inputs){0};
+    if (dt_config_is_tower(c))
+        return make_pictures(arena, c, out, err);
+    if (is_projector(c))
+        return make_features(arena, c, out, err);
+    if (dt_replay_two_sided(c))
+        DT_PASS(make_prompts(arena, c, 1, &out->source, err));
+    DT_PASS(make_prompts(arena, c, 2, &out->target, err));
+    if (!is_bert(c))
+        return DT_OK;
+    out->token_types = DT_NEW_ARRAY(arena, int32_t, out->target.total);
+    return out->token_types ? DT_OK : dt_fail_memory(err, 4 * (size_t)out->target.total, "token types");
+}
