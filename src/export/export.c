@@ -149,7 +149,7 @@ static dt_status prove(dt_exported *out, const dt_checkpoint *from, const char *
     }
     if (is_engine(request))
         return prove_engine(out, from, output, request, err);
-    if (write->cast && dt_dtype_block_elements(write->dtype) > 1) {
+    if (write->cast && (dt_dtype_block_elements(write->dtype) > 1 || write->dtype == DT_I8)) {
         out->reason = "it reloads whole; its values are quantised: compare with drivetrain verify";
         return reload(output, request, err);
     }

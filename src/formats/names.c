@@ -28,6 +28,7 @@ typedef struct row_plan {
     bool planes;     /* … as planes of one tensor, whose names hold none either */
     int64_t turned;  /* rows of a head of tensors 0 and 1, to be turned; 0: none */
     bool flat;       /* the one row is stored as a vector */
+    int64_t first;   /* canonical rows before it are not told */
     float shift;     /* what external elements have more */
     int64_t whole;   /* rows of the tensor, where the plan takes only some; 0: all */
     bool reshaped;   /* the file has the shape `file` */
@@ -132,6 +133,11 @@ static row_plan describe(dt_transform transform, const dt_canonical *to, const d
     case DT_MAP_stacked_kv:
         return (row_plan){
             .groups = A, .parts = 2, .part = {{0, A * D, D}, {0, 2 * A * D, D}}, .whole = 3 * A * D};
+    case DT_MAP_positions:
+        return (row_plan){.groups = 1,
+                          .parts = 1,
+                          .part = {{0, 0, to->rows - c->position_offset}},
+                          .first = c->position_offset};
     case DT_MAP_direct:
         break;
     }
@@ -233,7 +239,8 @@ static dt_status map_row(dt_mapping *m, const dt_canonical *to, const dt_name_ro
         if (numbered)
             numbers[1] = e;
         DT_PASS(add_externals(m, to, row, plan, numbers, numbered ? 2 : count, index, err));
-        DT_PASS(add_pieces(m, to, plan, e * (to->rows / blocks), plan->planes ? e : 0, index, err));
+        DT_PASS(
+            add_pieces(m, to, plan, plan->first + e * (to->rows / blocks), plan->planes ? e : 0, index, err));
     }
     return DT_OK;
 }
@@ -255,6 +262,8 @@ static bool applies(dt_when when, const dt_model_config *c)
         return !c->share_embeddings_and_output_weights;
     case DT_WHEN_two_norms:
         return c->parallel_residual && !c->parallel_shared_norm;
+    case DT_WHEN_one_norm:
+        return c->parallel_residual && c->parallel_shared_norm;
     case DT_WHEN_always:
         break;
     }

@@ -42,6 +42,7 @@ typedef enum dt_transform {
     DT_MAP_scalar,     /* [1] is stored without axes */
     DT_MAP_stacked_q,  /* of one tensor with rows q | k | v, q */
     DT_MAP_stacked_kv, /* … k and v → as kv */
+    DT_MAP_positions,  /* position 0 lies in row x_position_offset of ours; the rows before it are nobody's */
 } dt_transform;
 
 typedef enum dt_when {
@@ -53,6 +54,7 @@ typedef enum dt_when {
     DT_WHEN_tied,      /* the head is the embedding */
     DT_WHEN_untied,    /* the head is one of its own */
     DT_WHEN_two_norms, /* parallel branches, each below its own norm */
+    DT_WHEN_one_norm,  /* … both below one */
 } dt_when;
 
 enum { DT_NAME_PARTS = 3 };

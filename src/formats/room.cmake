@@ -104,6 +104,9 @@ dt_room(formats USES base tensor graph backend data nn models
     ctranslate2/read.c
     ctranslate2/config.c
     ctranslate2/open.c
+    ctranslate2/write.c
+    ctranslate2/spec.c
+    ctranslate2/vocabulary.c
   HEADERS checkpoint.h
   LINKS PkgConfig::jansson PkgConfig::libdeflate ${dt_yaml})
 if(yaml_FOUND AND TARGET dt_formats)

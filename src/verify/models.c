@@ -13,7 +13,10 @@ static dt_status check_alike(const dt_model_config *a, const dt_model_config *b,
 {
     if (strcmp(a->model_type, b->model_type) != 0)
         return dt_fail(err, DT_MISMATCH, "one is a %s, the other a %s", a->model_type, b->model_type);
-    if (a->vocab_size != b->vocab_size || a->hidden_size != b->hidden_size)
+    bool padding =
+        a->vocab_size + 1 == b->vocab_size && b->decoder_start_token_id == a->vocab_size &&
+        b->pad_token_id == a->vocab_size; /* a Marian's last token, which CTranslate2 has no row for */
+    if ((a->vocab_size != b->vocab_size && !padding) || a->hidden_size != b->hidden_size)
         return dt_fail(err, DT_MISMATCH, "vocabulary %lld and width %lld against %lld and %lld",
                        (long long)a->vocab_size, (long long)a->hidden_size, (long long)b->vocab_size,
                        (long long)b->hidden_size);
@@ -26,14 +29,15 @@ static dt_status compare_points(dt_report *report, const dt_replay *ours, const 
     for (int i = 0; i < dt_replay_point_count(theirs); i++) {
         dt_replay_value b = dt_replay_point(theirs, i), a;
         dt_verify_point p = {.name = b.name, .tolerance = report->shown.tolerance};
-        if (!dt_replay_find(ours, b.name, &a) || a.width != b.width) {
+        if (!dt_replay_find(ours, b.name, &a) || a.width > b.width ||
+            (a.width < b.width && strcmp(b.name, "out.logits") != 0)) {
             DT_PASS(dt_report_unchecked(report, b.name, err));
             continue;
         }
         dt_distance d = DT_DISTANCE_START;
         int64_t rows = b.rows ? b.rows->total : 1;
         for (int64_t r = 0; r < rows; r++)
-            dt_distance_add(&d, a.data + r * a.stride, b.data + r * b.stride, b.width);
+            dt_distance_add(&d, a.data + r * a.stride, b.data + r * b.stride, a.width);
         p.rank = b.rows ? b.shape.rank - 1 : b.shape.rank;
         memcpy(p.dim, b.shape.dim + (b.rows ? 1 : 0), sizeof *p.dim * (size_t)p.rank);
         if (b.rows)

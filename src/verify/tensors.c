@@ -2,7 +2,7 @@
  * tensors.c - compares what two checkpoints hold, tensor by tensor under canonical names, a few rows at a time.
  *
  * Whatever the layouts, canonical tensors have one shape; only the vocabulary's padding may differ, and rows beyond
- * the real vocabulary are not compared. A tensor that only one of the two has is unchecked.
+ * the real vocabulary are not compared, nor those before position 0. A tensor that only one of the two has is unchecked.
  */
 #include "models/build.h"
 #include "tensor/convert.h"
@@ -19,7 +19,7 @@ enum { CHUNK_ELEMENTS = 1 << 18, NAME_BYTES = 256 };
 typedef struct pair {
     const dt_checkpoint *a, *b;
     const char *name;
-    int64_t rows, cols;
+    int64_t first, rows, cols;
     dt_dtype type[2];
     bool shifted; /* one of the two holds it with a constant added */
 } pair;
@@ -65,7 +65,7 @@ static void widen(dt_report *report, const pair *p)
 
 static dt_status measure(const pair *p, float *buffer, int64_t chunk, dt_distance *d, dt_error *err)
 {
-    for (int64_t row = 0; row < p->rows; row += chunk) {
+    for (int64_t row = p->first; row < p->rows; row += chunk) {
         int64_t n = p->rows - row < chunk ? p->rows - row : chunk;
         float *other = buffer + chunk * p->cols;
         DT_PASS(dt_checkpoint_read(p->a, p->name, row, n, DT_F32, buffer, err));
@@ -111,6 +111,8 @@ static dt_status compare_one(dt_report *report, const dt_checkpoint *a, const dt
     p.shifted = dt_checkpoint_shifted(a, spec->name) != dt_checkpoint_shifted(b, spec->name);
     p.rows = vocab && vocabulary < dim[0][0] ? vocabulary : dim[0][0];
     p.cols = rank == 2 ? dim[0][1] : 1;
+    if (strstr(spec->name, "position_embeddings")) /* rows before that of position 0 are never read */
+        p.first = dt_checkpoint_config(a)->position_offset;
     if ((vocab ? dim[1][0] < p.rows : dim[1][0] != p.rows) || dim[1][1] != dim[0][1])
         return dt_report_unchecked(report, name, err);
     int64_t chunk = p.cols < CHUNK_ELEMENTS ? CHUNK_ELEMENTS / p.cols : 1;

@@ -39,7 +39,7 @@ static double scalar(const reader *r, const char *stack, const char *name, doubl
     char full[128];
     snprintf(full, sizeof full, "%s/%s", stack, name);
     const json_t *value = json_object_get(r->file->scalars, full);
-    return value ? json_real_value(value) : otherwise;
+    return value ? json_number_value(value) : otherwise;
 }
 
 static const dt_stored_tensor *tensor(const reader *r, const char *stack, const char *name)
@@ -101,10 +101,10 @@ static dt_status check_scalars(const reader *r, dt_error *err)
         while (i < COUNT(known) && strcmp(known[i].name, last) != 0)
             i++;
         bool fits =
-            i < COUNT(known) && (isnan(known[i].expected) || known[i].expected == json_real_value(value));
+            i < COUNT(known) && (isnan(known[i].expected) || known[i].expected == json_number_value(value));
         if (!fits)
             return dt_fail(err, DT_UNSUPPORTED, "variable \"%s\" is %g, which drivetrain does not compute",
-                           name, json_real_value(value));
+                           name, json_number_value(value));
     }
     return DT_OK;
 }
@@ -154,10 +154,15 @@ static dt_status read_positions(const reader *r, const char *stack, dt_model_con
     return DT_OK;
 }
 
-/* true means the root of the width; a number means itself. */
+/* true, or nothing said, means the root of the width; a real number means itself. */
 static double multiplier(const reader *r, const char *stack, int64_t hidden)
 {
-    double root = sqrt((double)hidden), value = scalar(r, stack, "scale_embeddings", 1);
+    char full[128];
+    snprintf(full, sizeof full, "%s/scale_embeddings", stack);
+    const json_t *said = json_object_get(r->file->scalars, full);
+    double root = sqrt((double)hidden), value = said ? json_number_value(said) : 1;
+    if (said && json_is_real(said) && value == 1)
+        return 0;
     if (strcmp(stack, "encoder") == 0)
         value *= scalar(r, stack, "embeddings_0/multiply_by_sqrt_depth", 1);
     else
@@ -260,10 +265,8 @@ static dt_status read_encoder(const reader *r, int64_t heads, dt_model_config *c
     return DT_OK;
 }
 
-dt_status dt_ct2_configure(const dt_stored_set *set, const dt_ct2_file *file, dt_model_config *c,
-                           dt_error *err)
+static dt_status identify(const dt_ct2_file *file, int *spec, dt_model_config *c, dt_error *err)
 {
-    reader r = {set, file};
     int i = 0;
     while (i < COUNT(specs) && strcmp(specs[i].name, file->spec) != 0)
         i++;
@@ -271,10 +274,26 @@ dt_status dt_ct2_configure(const dt_stored_set *set, const dt_ct2_file *file, dt
         return dt_fail(err, DT_UNSUPPORTED,
                        "the spec is \"%s\"; TransformerSpec and TransformerDecoderSpec are read", file->spec);
     dt_config_init(c);
-    bool two = strcmp(specs[i].model_type, "t5") == 0;
     snprintf(c->model_type, sizeof c->model_type, "%s", specs[i].model_type);
     snprintf(c->family, sizeof c->family, "megatron_%s", specs[i].model_type);
     snprintf(c->written_by, sizeof c->written_by, "CTranslate2");
+    *spec = i;
+    return DT_OK;
+}
+
+dt_status dt_ct2_identify(const dt_ct2_file *file, dt_model_config *c, dt_error *err)
+{
+    int spec;
+    return identify(file, &spec, c, err);
+}
+
+dt_status dt_ct2_configure(const dt_stored_set *set, const dt_ct2_file *file, dt_model_config *c,
+                           dt_error *err)
+{
+    reader r = {set, file};
+    int i;
+    DT_PASS(identify(file, &i, c, err));
+    bool two = strcmp(specs[i].model_type, "t5") == 0;
     DT_PASS(check_scalars(&r, err));
     DT_PASS(read_sizes(&r, specs[i].heads, c, err));
     DT_PASS(read_block(&r, c, err));

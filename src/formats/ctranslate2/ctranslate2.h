@@ -23,6 +23,9 @@ typedef struct dt_ct2_file {
 dt_status dt_ct2_read(dt_stored_set *set, const char *path, dt_ct2_file *out, dt_error *err);
 dt_status dt_ct2_read_map(dt_stored_set *set, const dt_map *map, dt_ct2_file *out, dt_error *err);
 
+/* What kind of model it is: an empty configuration of its type. Errors: DT_UNSUPPORTED the spec. */
+dt_status dt_ct2_identify(const dt_ct2_file *file, dt_model_config *config, dt_error *err);
+
 /* The configuration that scalars and shapes tell of. Derives nothing. */
 dt_status dt_ct2_configure(const dt_stored_set *set, const dt_ct2_file *file, dt_model_config *config,
                            dt_error *err);

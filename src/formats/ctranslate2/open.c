@@ -5,6 +5,7 @@
 #include "base/json.h"
 #include "base/output.h"
 #include "formats/ctranslate2/ctranslate2.h"
+#include "formats/megatron/megatron.h"
 #include "formats/open.h"
 
 #include <stdio.h>
@@ -90,16 +91,40 @@ static dt_status read_tokens(dt_checkpoint *c, const json_t *json, dt_error *err
     return DT_OK;
 }
 
-static dt_status read_config(dt_checkpoint *c, dt_error *err)
+/* Our own files tell the whole configuration; what the scalars do not show is not guessed then. */
+static dt_status use_own_config(dt_checkpoint *c, const json_t *own, dt_error *err)
+{
+    dt_model_config told;
+    DT_PASS(dt_megatron_read_config(own, c->config.model_type, &told, err));
+    snprintf(told.written_by, sizeof told.written_by, "%s", c->config.written_by);
+    if (strcmp(told.model_type, c->config.model_type) != 0)
+        return dt_fail(err, DT_MISMATCH, "\"drivetrain\" tells of a %s, model.bin holds a %s",
+                       told.model_type, c->config.model_type);
+    c->config = told;
+    return DT_OK;
+}
+
+static dt_status configure(dt_checkpoint *c, const dt_ct2_file *file, const json_t *json, dt_error *err)
+{
+    const json_t *own = json ? json_object_get(json, "drivetrain") : NULL;
+    if (own) {
+        DT_PASS(dt_ct2_identify(file, &c->config, err));
+        return use_own_config(c, own, err);
+    }
+    DT_PASS(dt_ct2_configure(c->set, file, &c->config, err));
+    return read_tokens(c, json, err);
+}
+
+static dt_status read_config(dt_checkpoint *c, const dt_ct2_file *file, dt_error *err)
 {
     json_t *json = NULL;
     const char *path = dt_open_path(c, c->path, "config.json");
     if (!path)
         return dt_fail_memory(err, PATH_BYTES, "a path");
     if (!dt_is_file(path))
-        return read_tokens(c, NULL, err);
+        return configure(c, file, NULL, err);
     DT_PASS(dt_json_load(&json, path, CONFIG_LIMIT, err));
-    dt_status status = read_tokens(c, json, err);
+    dt_status status = configure(c, file, json, err);
     json_decref(json);
     DT_TRY(status, err, "while reading %s", path);
     return DT_OK;
@@ -122,8 +147,7 @@ bool dt_ct2_detect(const char *path)
 
 static dt_status open_file(dt_checkpoint *c, const dt_ct2_file *file, dt_error *err)
 {
-    DT_PASS(dt_ct2_configure(c->set, file, &c->config, err));
-    DT_PASS(read_config(c, err));
+    DT_PASS(read_config(c, file, err));
     DT_PASS(dt_open_parameters(c, err));
     DT_PASS(dt_names_map(c->mapping, &names, &c->config, err));
     return dt_open_bind_names(c, &names, "", NULL, err);

@@ -141,6 +141,13 @@ static double scalar_of(const cursor *c, const variable *v)
     }
 }
 
+/* Integers stay such: for some scalars a type is part of what is said. */
+static json_t *scalar_json(const cursor *c, const variable *v)
+{
+    bool integer = v->type == DT_I8 || v->type == DT_I16 || v->type == DT_I32;
+    return integer ? json_integer((json_int_t)scalar_of(c, v)) : json_real(scalar_of(c, v));
+}
+
 static dt_status add_tensor(dt_stored_set *set, const cursor *c, const variable *v, dt_error *err)
 {
     dt_stored_box box = {.shape = v->shape, .map = c->map, .file_offset = v->offset};
@@ -165,7 +172,7 @@ static dt_status read_variables(dt_stored_set *set, cursor *c, dt_ct2_file *out,
             DT_PASS(add_tensor(set, c, &v, err));
         else if (json_object_get(out->scalars, v.name))
             return dt_fail(err, DT_FORMAT, "variable \"%s\" is there twice", v.name);
-        else if (json_object_set_new(out->scalars, v.name, json_real(scalar_of(c, &v))))
+        else if (json_object_set_new(out->scalars, v.name, scalar_json(c, &v)))
             return dt_fail(err, DT_FORMAT, "variable \"%s\" is no finite number, or its name no UTF-8",
                            v.name);
     }
@@ -196,7 +203,7 @@ static dt_status find_scale(dt_stored_set *set, const dt_ct2_file *file, const d
     if (s)
         DT_PASS(dt_stored_read(s, NULL, DT_F32, values, NULL, err));
     else
-        values[0] = (float)json_real_value(single);
+        values[0] = (float)json_number_value(single);
     *scale = values;
     return DT_OK;
 }
