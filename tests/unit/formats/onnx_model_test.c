@@ -412,6 +412,40 @@ static void onnx_model__external_data_outside_the_folder_or_the_file_is_refused(
     }
 }
 
+/* Graphs of a folder share weights: the same again is the same bytes, anything else is an error. */
+static void onnx_model__graphs_that_disagree_on_a_tensor_are_refused(void **state)
+{
+    static const char bytes[] = "0123456701234567x234567";
+    static const char *const second[] = {"0", "8", "16"};
+    put_file(in_folder(*state, "data"), bytes, sizeof bytes);
+    for (int i = 0; i < 3; i++) {
+        dt_text model = {0};
+        dt_error err = {0};
+        one_external(&model, "data", "0", "8");
+        one_external(&model, "data", second[i], "8");
+        if (i < 2)
+            assert_ok(read_model(*state, &model, &err), err);
+        else
+            assert_fails(read_model(*state, &model, &err), DT_MISMATCH, err, "do not agree");
+        dt_text_free(&model);
+    }
+}
+
+static void onnx_model__initializers_of_other_types_are_refused(void **state)
+{
+    dt_text tensor = {0}, graph = {0}, model = {0};
+    dt_error err = {0};
+    dt_wire_int(&tensor, 2, DT_ONNX_INT64);
+    dt_wire_string(&tensor, 8, "w");
+    dt_wire_data(&tensor, 9, "01234567", 8);
+    dt_wire_text(&graph, 5, &tensor);
+    dt_wire_text(&model, 7, &graph);
+    assert_fails(read_model(*state, &model, &err), DT_UNSUPPORTED, err, "ONNX type 7");
+    dt_text_free(&tensor);
+    dt_text_free(&graph);
+    dt_text_free(&model);
+}
+
 static void onnx_model__graphs_of_others_are_refused(void **state)
 {
     char path[4096], name[4200];
@@ -486,6 +520,10 @@ int main(void)
                                         remove_folder),
         cmocka_unit_test_setup_teardown(onnx_model__external_data_outside_the_folder_or_the_file_is_refused,
                                         make_folder, remove_folder),
+        cmocka_unit_test_setup_teardown(onnx_model__graphs_that_disagree_on_a_tensor_are_refused, make_folder,
+                                        remove_folder),
+        cmocka_unit_test_setup_teardown(onnx_model__initializers_of_other_types_are_refused, make_folder,
+                                        remove_folder),
         cmocka_unit_test_setup_teardown(onnx_model__graphs_of_others_are_refused, make_folder, remove_folder),
         cmocka_unit_test(onnx_model__ops_without_a_lowering_are_refused_by_name),
         cmocka_unit_test(onnx_model__equal_nodes_are_one),
