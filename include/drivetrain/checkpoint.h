@@ -96,7 +96,7 @@ dt_status dt_checkpoint_external(const dt_checkpoint *checkpoint, const char *na
                                  void *user, float *out, int64_t elements, dt_error *err);
 
 typedef struct dt_export_options {
-    const char *format; /**< "hf", "megatron", "megatron-dist", "megatron-state" */
+    const char *format; /**< a row that writes: "hf", "megatron", "megatron-dist", "trtllm", … */
     bool cast;          /**< convert weights to `dtype`; else as stored */
     dt_dtype dtype;
     bool local_names;     /**< Megatron formats: names of the local spec; else Transformer Engine's */
@@ -108,6 +108,10 @@ typedef struct dt_export_options {
     int64_t vocab_divisible_by;
     int threads;  /**< that make tensors; 0 = as many as the cores it may use. The bytes are the same */
     int opset;    /**< onnx: version of the operators; 0 = 18 */
+    /** trtllm: the type to export as ("llama", …; NULL: the first whose class computes the same), "fp8", "int8" or
+     *  "int4" weights (NULL: as `cast` says), an fp8 cache of keys and values, an embedding cut by rows. */
+    const char *model_type, *quantize;
+    bool fp8_kv_cache, parallel_embedding;
     bool replace; /**< an existing output may be replaced */
     const dt_log *log;
     /** progress in bytes; return false to cancel. May be NULL. */

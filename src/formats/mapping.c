@@ -352,19 +352,6 @@ static dt_stored_region region_of(const dt_external *e, const dt_piece *p, const
     return r;
 }
 
-/* Elements of a block as f32, `shift` added, and back. Norms are short; so this takes them one by one. */
-static dt_status shift_block(const dt_target *t, int64_t rows, int64_t cols, float shift, dt_error *err)
-{
-    for (int64_t i = 0; i < rows && shift != 0; i++)
-        for (int64_t j = 0; j < cols; j++) {
-            float value;
-            DT_PASS(dt_convert(DT_F32, &value, t->dtype, element_at(t, i, j), 1, err));
-            value += shift;
-            DT_PASS(dt_convert(t->dtype, element_at(t, i, j), DT_F32, &value, 1, err));
-        }
-    return DT_OK;
-}
-
 /* A region row by row through f32, so that only the sum is rounded. */
 static dt_status read_shifted(const dt_stored_tensor *stored, dt_stored_region region, int axes,
                               const dt_target *t, float shift, dt_error *err)
@@ -525,6 +512,22 @@ static const dt_canonical *owner_of(const dt_mapping *m, int piece)
     return &m->canonical[low];
 }
 
+/* A block with `shift` added, by way of f32, so that only the sum is rounded. Norms are short: one element at a time. */
+static dt_status make_shifted(const dt_canonical_source *source, const dt_canonical *owner,
+                              const dt_block *part, const dt_target *t, float shift, dt_error *err)
+{
+    for (int64_t i = 0; i < part->rows; i++)
+        for (int64_t j = 0; j < part->cols; j++) {
+            float value;
+            dt_block one = {part->row + i, part->col + j, 1, 1};
+            dt_target to = {DT_F32, &value, 1, 1};
+            DT_PASS(source->read(source->user, owner, &one, &to, err));
+            value += shift;
+            DT_PASS(dt_convert(t->dtype, element_at(t, i, j), DT_F32, &value, 1, err));
+        }
+    return DT_OK;
+}
+
 dt_status dt_mapping_assemble(const dt_mapping *m, int external, int64_t first, int64_t count,
                               const dt_canonical_source *source, dt_dtype dtype, void *out, dt_error *err)
 {
@@ -544,9 +547,10 @@ dt_status dt_mapping_assemble(const dt_mapping *m, int external, int64_t first, 
             continue;
         dt_target t = {dtype, element_at(&whole, row, p->col), step_of(p) * (p->transposed ? 1 : cols),
                        p->transposed ? cols : 1};
-        DT_TRY(source->read(source->user, owner_of(m, e->piece[i]), &part, &t, err), err,
-               "while making \"%s\"", e->name);
-        DT_PASS(shift_block(&t, part.rows, part.cols, p->shift, err));
+        const dt_canonical *owner = owner_of(m, e->piece[i]);
+        DT_TRY(p->shift != 0 ? make_shifted(source, owner, &part, &t, p->shift, err)
+                             : source->read(source->user, owner, &part, &t, err),
+               err, "while making \"%s\"", e->name);
     }
     return DT_OK;
 }

@@ -106,6 +106,11 @@ dt_status dt_gguf_model_open(dt_checkpoint *checkpoint, const dt_open_options *o
 dt_status dt_gguf_model_write(const dt_checkpoint *checkpoint, const char *path,
                               const dt_export_options *options, dt_export_result *result, dt_error *err);
 
+bool dt_trtllm_detect(const char *path);
+dt_status dt_trtllm_open(dt_checkpoint *checkpoint, const dt_open_options *options, dt_error *err);
+dt_status dt_trtllm_write(const dt_checkpoint *checkpoint, const char *path, const dt_export_options *options,
+                          dt_export_result *result, dt_error *err);
+
 const dt_format *dt_format_row(int index);          /* NULL past the end */
 const dt_format *dt_format_named(const char *name); /* NULL when unknown */
 dt_status dt_format_unknown(const char *name, dt_error *err);

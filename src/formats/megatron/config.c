@@ -73,11 +73,17 @@ static const char *activation_word(int v)
 static const struct {
     const char *alias, *word;
 } aliases[] = {
-    {"erf_gelu", "gelu"},       {"openai_gelu", "fast_gelu"},
-    {"gelu_tanh", "fast_gelu"}, {"gelu_new", "fast_gelu"},
-    {"swish", "silu"},          {"relu2", "squared_relu"},
-    {"rmsnorm", "RMSNorm"},     {"layernorm", "LayerNorm"},
-    {"rms_norm", "RMSNorm"},    {"layer_norm", "LayerNorm"},
+    {"erf_gelu", "gelu"},
+    {"openai_gelu", "fast_gelu"},
+    {"gelu_tanh", "fast_gelu"},
+    {"gelu_new", "fast_gelu"},
+    {"swish", "silu"},
+    {"relu2", "squared_relu"},
+    {"squared-relu", "squared_relu"},
+    {"rmsnorm", "RMSNorm"},
+    {"layernorm", "LayerNorm"},
+    {"rms_norm", "RMSNorm"},
+    {"layer_norm", "LayerNorm"},
 };
 
 static dt_status read_word(const json_t *json, const char *key, word_of word, int *out, dt_error *err)
@@ -459,6 +465,26 @@ static dt_status read_bert(const json_t *json, dt_model_config *c, dt_error *err
     return DT_OK;
 }
 
+/*
+ * The type that a model is to be exported as says what its configuration has no words for: Falcon's branches stand side by
+ * side, Gemma multiplies embeddings by the root of their width, Nemotron-NAS stretches rotary waves as Llama 3.
+ */
+static dt_status read_export_type(const json_t *json, dt_model_config *c, dt_error *err)
+{
+    const char *type = NULL;
+    DT_PASS(dt_json_string(json, "export_model_type", &type, err));
+    snprintf(c->export_model_type, sizeof c->export_model_type, "%s", type ? type : "");
+    if (!type)
+        return DT_OK;
+    if (strcmp(type, "falcon") == 0 && !json_object_get(json, "x_parallel_residual"))
+        c->parallel_residual = true;
+    if (strcmp(type, "gemma") == 0 && !json_object_get(json, "x_embedding_multiplier"))
+        c->embedding_multiplier = sqrt((double)c->hidden_size);
+    if (strcmp(type, "nemotron_nas") == 0 && c->rope_scaling_type == DT_ROPE_PLAIN)
+        c->rope_scaling_type = DT_ROPE_LLAMA3;
+    return DT_OK;
+}
+
 dt_status dt_megatron_read_config(const json_t *json, const char *model_type, dt_model_config *c,
                                   dt_error *err)
 {
@@ -476,6 +502,7 @@ dt_status dt_megatron_read_config(const json_t *json, const char *model_type, dt
     DT_PASS(dt_megatron_read_shapes(json, c, err));
     DT_PASS(read_activation_switches(json, c, err));
     DT_PASS(read_rope_switches(json, c, err));
+    DT_PASS(read_export_type(json, c, err));
     bool encoder = strcmp(c->model_type, "t5") == 0; /* arguments name encoder layers for every model */
     c->encoder_num_layers = !encoder ? 0 : c->encoder_num_layers > 0 ? c->encoder_num_layers : c->num_layers;
     if (!encoder)
@@ -647,6 +674,8 @@ dt_status dt_megatron_write_config(const dt_model_config *c, json_t **out, dt_er
     failed |= c->num_moe_experts ? write_expert_layers(c, json) : 0;
     if (c->softmax_scale == 1.0 / sqrt((double)c->kv_channels))
         json_object_del(json, "softmax_scale");
+    if (c->export_model_type[0])
+        failed |= put_word(json, "export_model_type", c->export_model_type);
     if (!dt_starts_with(c->family, "megatron_"))
         failed |= put_word(json, "x_family", c->family);
     if (c->written_by[0] && dt_starts_with(c->written_by, "megatron-core "))

@@ -181,10 +181,10 @@ static dt_status add_notes(dt_stored_set *set, json_t *notes, dt_error *err)
 }
 
 static dt_status add_tensor(dt_stored_set *set, const dt_map *map, uint64_t data_start, const entry *e,
-                            dt_error *err)
+                            const char *name, dt_error *err)
 {
     char lacks[96] = "";
-    dt_stored_tensor tensor = {.name = e->name};
+    dt_stored_tensor tensor = {.name = name};
     dt_stored_box box = {.map = map, .file_offset = data_start + e->begin};
     if (!e->type || e->type->dtype < 0)
         snprintf(lacks, sizeof lacks, "its type is %.40s", e->type_name);
@@ -206,10 +206,16 @@ static dt_status add_tensor(dt_stored_set *set, const dt_map *map, uint64_t data
     return dt_stored_set_add(set, &tensor, err);
 }
 
-/* `only` (may be NULL) maps names to shard files: names that live in another file than `file` are left out. */
+/* Which of a file's tensors are read, and as what. */
+typedef struct reading {
+    const json_t
+        *only; /* names → shard files; names that live in another file than `file` are left out. NULL: all */
+    const char *file;
+    const char *before; /* put before every name; NULL: nothing */
+} reading;
+
 static dt_status read_tensors(dt_stored_set *set, const dt_map *map, const json_t *header,
-                              uint64_t data_start, const json_t *only, const char *file, dt_arena *scratch,
-                              dt_error *err)
+                              uint64_t data_start, const reading *how, dt_arena *scratch, dt_error *err)
 {
     size_t count = 0;
     const char *key;
@@ -226,9 +232,12 @@ static dt_status read_tensors(dt_stored_set *set, const dt_map *map, const json_
     }
     DT_PASS(check_cover(scratch, e, count, map->size - data_start, err));
     for (size_t i = 0; i < count; i++) {
-        const char *home = only ? json_string_value(json_object_get(only, e[i].name)) : NULL;
-        if (!home || strcmp(home, file) == 0)
-            DT_PASS(add_tensor(set, map, data_start, &e[i], err));
+        const char *home = how->only ? json_string_value(json_object_get(how->only, e[i].name)) : NULL;
+        const char *name = how->before ? dt_arena_printf(scratch, "%s%s", how->before, e[i].name) : e[i].name;
+        if (!name)
+            return dt_fail_memory(err, strlen(e[i].name), "a tensor's name");
+        if (!home || strcmp(home, how->file) == 0)
+            DT_PASS(add_tensor(set, map, data_start, &e[i], name, err));
     }
     return DT_OK;
 }
@@ -254,8 +263,7 @@ static dt_status read_header(const dt_map *map, json_t **header, uint64_t *data_
     return DT_OK;
 }
 
-static dt_status read_file(dt_stored_set *set, const dt_map *map, const json_t *only, const char *file,
-                           dt_error *err)
+static dt_status read_file(dt_stored_set *set, const dt_map *map, const reading *how, dt_error *err)
 {
     json_t *header = NULL;
     uint64_t data_start = 0;
@@ -267,7 +275,7 @@ static dt_status read_file(dt_stored_set *set, const dt_map *map, const json_t *
         status = dt_fail(err, DT_FORMAT, "the header is not a JSON object");
         goto done;
     }
-    DT_GO(status, read_tensors(set, map, header, data_start, only, file, scratch, err));
+    DT_GO(status, read_tensors(set, map, header, data_start, how, scratch, err));
 done:
     json_decref(header);
     dt_arena_destroy(scratch);
@@ -278,14 +286,21 @@ done:
 
 dt_status dt_safetensors_read_map(dt_stored_set *set, const dt_map *map, dt_error *err)
 {
-    return read_file(set, map, NULL, NULL, err);
+    return read_file(set, map, &(reading){0}, err);
 }
 
 dt_status dt_safetensors_read(dt_stored_set *set, const char *path, dt_error *err)
 {
     const dt_map *map = NULL;
     DT_PASS(dt_stored_set_map(set, path, &map, err));
-    return read_file(set, map, NULL, NULL, err);
+    return read_file(set, map, &(reading){0}, err);
+}
+
+dt_status dt_safetensors_read_as(dt_stored_set *set, const char *path, const char *before, dt_error *err)
+{
+    const dt_map *map = NULL;
+    DT_PASS(dt_stored_set_map(set, path, &map, err));
+    return read_file(set, map, &(reading){.before = before}, err);
 }
 
 /* ---- sharded ---- */
@@ -310,7 +325,7 @@ static dt_status read_shard(dt_stored_set *set, const char *folder, size_t folde
     if (!path)
         return dt_fail_memory(err, strlen(file), "a path");
     DT_PASS(dt_stored_set_map(set, path, &map, err));
-    return read_file(set, map, weight_map, file, err);
+    return read_file(set, map, &(reading){.only = weight_map, .file = file}, err);
 }
 
 static dt_status read_shards(dt_stored_set *set, json_t *weight_map, const char *index_path, dt_error *err)

@@ -14,6 +14,8 @@
 
 /* Add one file's tensors and notes to the set. */
 dt_status dt_safetensors_read(dt_stored_set *set, const char *path, dt_error *err);
+/* The same, `before` put before every name: files of ranks that call their tensors alike. */
+dt_status dt_safetensors_read_as(dt_stored_set *set, const char *path, const char *before, dt_error *err);
 /* The same for a map that the set has. */
 dt_status dt_safetensors_read_map(dt_stored_set *set, const dt_map *map, dt_error *err);
 /*
