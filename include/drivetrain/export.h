@@ -37,6 +37,8 @@ bool dt_target_takes(const char *words, const char *word);
 typedef struct dt_export_request {
     const char *target; /**< a row's name */
     const char *type;   /**< data type to store; NULL = as the source stores */
+    const char *model_type; /**< what it is exported as ("llama"); NULL = what the source or its family says */
+    bool build;             /**< trtllm: build the engine, too, by trtllm-build of PATH, in OUTPUT/engine */
     dt_export_options
         write;            /**< layout, names, progress; format, cast and dtype are filled in from the above */
     dt_open_options open; /**< how the source is opened */
@@ -64,7 +66,8 @@ typedef struct dt_exported {
  *
  * Errors   DT_UNSUPPORTED  the target cannot hold this model, type or layout: names the constraint and the nearest
  *                          choice that works; nothing was written
- *          DT_NOT_FOUND    the runtime to ask is not installed: says what to install; the model is written
+ *          DT_NOT_FOUND    the runtime to ask is not installed: says what to install; the model is written. To build an
+ *                          engine the builder is looked for before: nothing is written without it
  *          others as dt_checkpoint_export; a failed proof is no error but a verdict (proof->pass, peer->pass)
  */
 dt_status dt_export(dt_exported *out, const dt_checkpoint *from, const char *output,

@@ -27,6 +27,11 @@ static const option_spec options[] = {
      "pad the vocabulary to a multiple of N times --tp [as stored, or 128]"},
     {"shard-bytes", 0, OPTION_BYTES, "BYTES", "hf: largest file [5G]"},
     {"opset", 0, OPTION_INT, "N", "onnx: version of the operators, 18 to 26 [18]"},
+    {"model-type", 0, OPTION_TEXT, "TYPE",
+     "trtllm: export as llama, gpt, falcon, … [as source or family says]"},
+    {"parallel-embedding", 0, OPTION_FLAG, NULL, "trtllm: cut the embedding by rows among the ranks"},
+    {"kv-cache-dtype", 0, OPTION_TEXT, "TYPE", "trtllm: fp8, keys and values kept in 8 bits [as weights]"},
+    {"build", 0, OPTION_FLAG, NULL, "trtllm: build the engine, too, by trtllm-build"},
     {"check", 0, OPTION_TEXT, "on|off|peer",
      "reload what was written and compare it; peer: let the target's own runtime answer, too [on]"},
     {"python", 0, OPTION_TEXT, "PROGRAM", "the Python that runs a peer [python3]"},
@@ -95,8 +100,18 @@ static bool count_of(const command_line *line, const char *option, int *out)
 /* Options that the target would ignore are refused, not ignored. */
 static bool heeded(const command_line *line, const dt_target *target)
 {
-    static const char *const names[] = {"tp",          "pp",   "vp",   "ep", "vocab-size-divisible-by",
-                                        "shard-bytes", "spec", "opset"};
+    static const char *const names[] = {"tp",
+                                        "pp",
+                                        "vp",
+                                        "ep",
+                                        "vocab-size-divisible-by",
+                                        "spec",
+                                        "shard-bytes",
+                                        "opset",
+                                        "build",
+                                        "parallel-embedding",
+                                        "model-type",
+                                        "kv-cache-dtype"};
     for (size_t i = 0; i < sizeof names / sizeof names[0]; i++)
         if (option_of(line, names[i])->given && !dt_target_takes(target->options, names[i]))
             return usage_error(line, "--%s says nothing to %s, which heeds: %s", names[i], target->name,
@@ -107,13 +122,15 @@ static bool heeded(const command_line *line, const dt_target *target)
 
 static bool write_options_of(const command_line *line, dt_export_options *e)
 {
-    bool names_given = text_of(line, "spec") != NULL;
+    bool names_given = text_of(line, "spec") != NULL, cache_given = text_of(line, "kv-cache-dtype") != NULL;
+    e->parallel_embedding = flag(line, "parallel-embedding");
     e->vocab_divisible_by = int_of(line, "vocab-size-divisible-by", 0);
     e->shard_bytes = (uint64_t)option_of(line, "shard-bytes")->number;
     e->opset = (int)int_of(line, "opset", 0);
     e->replace = flag(line, "force");
     return count_of(line, "tp", &e->tensor_parallel) && count_of(line, "pp", &e->pipeline_parallel) &&
            count_of(line, "vp", &e->virtual_pipeline) && count_of(line, "ep", &e->expert_parallel) &&
+           choice(line, "kv-cache-dtype", "fp8", "auto", cache_given, &e->fp8_kv_cache) &&
            choice(line, "spec", "local", "te", names_given, &e->local_names);
 }
 
@@ -142,6 +159,8 @@ static bool request_of(const command_line *line, request *r)
     r->model = line->positional[0];
     r->export = (dt_export_request){.target = text_of(line, "to"),
                                     .type = text_of(line, "dtype"),
+                                    .model_type = text_of(line, "model-type"),
+                                    .build = flag(line, "build"),
                                     .open = r->open.open,
                                     .proof_memory = (uint64_t)option_of(line, "max-memory")->number / 2};
     r->export.write.log = r->open.open.log;

@@ -6,6 +6,8 @@
  */
 #include "export/engine.h"
 #include "export/parity.h"
+#include "export/trtllm.h"
+#include "export/types.h"
 #include "export/peer.h"
 
 #include "base/fail.h"
@@ -25,13 +27,6 @@ static double seconds_now(void)
 
 /* ---- before anything is written ---- */
 
-static dt_status check_type(const dt_target *target, const char *type, dt_dtype *out, dt_error *err)
-{
-    if (dt_dtype_parse(type, out) && dt_target_takes(target->types, dt_dtype_name(*out)))
-        return DT_OK;
-    return dt_fail(err, DT_UNSUPPORTED, "data type \"%s\": %s holds %s", type, target->name, target->types);
-}
-
 /* Layout options that the target would ignore are refused, not ignored. */
 static dt_status check_layout(const dt_target *target, const dt_export_options *o, dt_error *err)
 {
@@ -45,7 +40,10 @@ static dt_status check_layout(const dt_target *target, const dt_export_options *
                   {"vocab-size-divisible-by", o->vocab_divisible_by > 0},
                   {"shard-bytes", o->shard_bytes > 0},
                   {"spec", o->local_names},
-                  {"opset", o->opset != 0}};
+                  {"opset", o->opset != 0},
+                  {"parallel-embedding", o->parallel_embedding},
+                  {"kv-cache-dtype", o->fp8_kv_cache},
+                  {"model-type", o->model_type != NULL}};
     for (size_t i = 0; i < sizeof option / sizeof option[0]; i++)
         if (option[i].given && !dt_target_takes(target->options, option[i].name))
             return dt_fail(err, DT_UNSUPPORTED, "option \"%s\" says nothing to %s, which heeds: %s",
@@ -53,7 +51,8 @@ static dt_status check_layout(const dt_target *target, const dt_export_options *
     return DT_OK;
 }
 
-static dt_status plan(const dt_export_request *request, dt_export_options *write, dt_error *err)
+static dt_status plan(const dt_checkpoint *from, const dt_export_request *request, dt_export_options *write,
+                      dt_error *err)
 {
     const dt_target *target;
     const dt_peer *peer;
@@ -62,10 +61,16 @@ static dt_status plan(const dt_export_request *request, dt_export_options *write
     DT_PASS(dt_target_find(request->target, &target, err));
     *write = request->write;
     write->format = target->name;
-    write->cast = request->type != NULL;
+    write->cast = false;
+    write->model_type = request->model_type;
     if (request->type)
-        DT_PASS(check_type(target, request->type, &write->dtype, err));
-    return check_layout(target, write, err);
+        DT_PASS(dt_data_type_apply(target, request->type, write, err));
+    if (request->build)
+        DT_PASS(dt_trtllm_builder(NULL, 0, err));
+    DT_PASS(check_layout(target, write, err));
+    if (!write->model_type && dt_target_takes(target->options, "model-type"))
+        write->model_type = dt_model_type_of_export(dt_checkpoint_config(from));
+    return DT_OK;
 }
 
 /* ---- proof ---- */
@@ -79,10 +84,15 @@ static bool too_large_to_compute(const dt_export_request *request, const dt_chec
 }
 
 /* Casts may move weights, nothing else may: what is allowed, and why. */
-static double tolerance_of(const dt_export_options *write, const char **reason)
+static double tolerance_of(const dt_export_options *write, const dt_model_config *config, const char **reason)
 {
+    bool exact = !write->cast || write->dtype == DT_F32;
+    if (config->layernorm_zero_centered_gamma && strcmp(write->format, "trtllm") == 0) {
+        *reason = "norms' weights are stored plus 1, in steps of the type there";
+        return exact ? 1e-5 : write->dtype == DT_BF16 ? 0.3 : 4e-2;
+    }
     *reason = "the same weights, computed alike in f32: only the order of tensors in memory may differ";
-    if (!write->cast || write->dtype == DT_F32)
+    if (exact)
         return 0;
     if (write->dtype == DT_BF16) {
         *reason = "weights were rounded to bf16, eight significant bits: ten times their own distance";
@@ -149,11 +159,24 @@ static dt_status prove(dt_exported *out, const dt_checkpoint *from, const char *
     }
     if (is_engine(request))
         return prove_engine(out, from, output, request, err);
+    if (write->quantize && strcmp(write->quantize, "int4") == 0) {
+        out->reason = "not checked: int4 in TensorRT-LLM's order is not read back";
+        return DT_OK;
+    }
+    if (write->quantize && strcmp(write->quantize, "fp8") == 0) {
+        out->reason = "it reloads whole; its values are quantised: compare with drivetrain verify";
+        return reload(output, request, err);
+    }
     if (write->cast && (dt_dtype_block_elements(write->dtype) > 1 || write->dtype == DT_I8)) {
         out->reason = "it reloads whole; its values are quantised: compare with drivetrain verify";
         return reload(output, request, err);
     }
-    o.tolerance = tolerance_of(write, &out->reason);
+    o.tolerance = tolerance_of(write, dt_checkpoint_config(from), &out->reason);
+    if (write->cast && write->dtype != DT_F32 && dt_checkpoint_config(from)->num_moe_experts) {
+        out->reason = "weights were rounded, and with them may go which experts a token takes: tensors alone "
+                      "are compared";
+        o.tensors_only = true;
+    }
     out->note = unproved_part(request);
     o.model.open = request->open;
     DT_PASS(dt_verify_models(&out->proof, output, source, &o, err));
@@ -165,7 +188,9 @@ dt_status dt_export(dt_exported *out, const dt_checkpoint *from, const char *out
 {
     dt_export_options write;
     *out = (dt_exported){0};
-    DT_TRY(plan(request, &write, err), err, "cannot export %s as %s", dt_checkpoint_describe(from).path,
+    if (strcmp(request->target, "trtllm+hf") == 0)
+        return dt_trtllm_and_hf(out, from, output, request, err);
+    DT_TRY(plan(from, request, &write, err), err, "cannot export %s as %s", dt_checkpoint_describe(from).path,
            request->target);
     double started = seconds_now();
     if (is_engine(request))
@@ -173,6 +198,9 @@ dt_status dt_export(dt_exported *out, const dt_checkpoint *from, const char *out
     else
         DT_PASS(dt_checkpoint_export(from, output, &write, &out->written, err));
     out->seconds = seconds_now() - started;
+    if (request->build)
+        DT_TRY(dt_trtllm_build(output, err), err, "while building the engine of %s, which is written",
+               output);
     if (request->unproved)
         return DT_OK;
     dt_status status = prove(out, from, output, request, &write, err);

@@ -107,7 +107,12 @@ dt_room(formats USES base tensor graph backend data nn models
     ctranslate2/write.c
     ctranslate2/spec.c
     ctranslate2/vocabulary.c
-    trtllm/layer_names.c trtllm/model_type.c trtllm/model_config.c trtllm/weights.c trtllm/quantize.c trtllm/helper.c
+    trtllm/layer_names.c
+    trtllm/model_type.c
+    trtllm/model_config.c
+    trtllm/weights.c
+    trtllm/quantize.c
+    trtllm/helper.c
     trtllm/open.c
   HEADERS checkpoint.h
   LINKS PkgConfig::jansson PkgConfig::libdeflate ${dt_yaml})

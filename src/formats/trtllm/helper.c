@@ -39,7 +39,7 @@ typedef struct job {
 
 /* ---- what is asked ---- */
 
-/* Weights of all ranks have one type: as the embedding is stored. Quantised ones stand beside 16 bits. */
+/* Weights of all ranks have one type: as the embedding is stored. */
 static dt_status choose_dtype(job *j, dt_error *err)
 {
     static const struct {
@@ -48,10 +48,7 @@ static dt_status choose_dtype(job *j, dt_error *err)
     } words[] = {{DT_BF16, "bfloat16"}, {DT_F16, "float16"}, {DT_F32, "float32"}};
     int index;
     DT_PASS(dt_mapping_get(j->from->mapping, "embedding.word_embeddings.weight", &index, err));
-    dt_dtype stored = dt_mapping_stored_type(j->from->mapping, index);
-    j->dtype = j->options->cast ? j->options->dtype : stored;
-    if (j->options->quantize && !(stored == DT_F16 && !j->options->cast))
-        j->dtype = DT_BF16;
+    j->dtype = j->options->cast ? j->options->dtype : dt_mapping_stored_type(j->from->mapping, index);
     for (int i = 0; i < 3; i++)
         if (words[i].dtype == j->dtype) {
             j->plan.dtype = words[i].word;
