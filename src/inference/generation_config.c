@@ -207,7 +207,7 @@ static void warn_of_not_done(const json_t *document, const dt_log *log)
     for (size_t i = 0; i < sizeof not_done / sizeof not_done[0]; i++)
         if (!is_neutral(dt_json_get(document, not_done[i].key), not_done[i].neutral))
             dt_say(log, DT_LOG_WARNING,
-                   "generation_config.json asks for \"%s\", which drivetrain does not do", not_done[i].key);
+                   "the generation settings ask for \"%s\", which drivetrain does not do", not_done[i].key);
 }
 
 dt_status dt_generation_config_read(const json_t *document, dt_arena *arena, const dt_log *log,
@@ -225,14 +225,32 @@ dt_status dt_generation_config_read(const json_t *document, dt_arena *arena, con
 
 /* ---- beside a model ---- */
 
+/*
+ * Where the settings stand: in generation_config.json, else, as models of before that file have them and transformers
+ * still reads them, in a Hugging Face folder's config.json. NULL in *path: nowhere.
+ */
+static dt_status find_document(const dt_model *m, char **path, dt_error *err)
+{
+    dt_checkpoint_about about = dt_checkpoint_describe(m->checkpoint);
+    const char *const names[] = {"generation_config.json",
+                                 strcmp(about.format, "hf") == 0 ? "config.json" : NULL};
+    for (size_t i = 0; i < sizeof names / sizeof names[0] && about.path && names[i]; i++) {
+        *path = dt_arena_printf(m->arena, "%s/%s", about.path, names[i]);
+        if (!*path)
+            return dt_fail_memory(err, 0, "a path");
+        if (dt_is_file(*path))
+            return DT_OK;
+    }
+    *path = NULL;
+    return DT_OK;
+}
+
 static dt_status load(const dt_model *m, dt_generate_options *o, dt_error *err)
 {
-    const char *folder = dt_checkpoint_describe(m->checkpoint).path;
-    char *path = dt_arena_printf(m->arena, "%s/generation_config.json", folder ? folder : "");
+    char *path = NULL;
     json_t *document;
+    DT_PASS(find_document(m, &path, err));
     if (!path)
-        return dt_fail_memory(err, 0, "a path");
-    if (!folder || !dt_is_file(path))
         return DT_OK;
     DT_PASS(dt_json_load(&document, path, MOST_BYTES, err));
     dt_status status = dt_generation_config_read(document, m->arena, &m->log, o, err);

@@ -20,6 +20,8 @@ from ctranslate2.converters import TransformersConverter
 # Variables that only one side has, or that differ, and why.
 ON_PURPOSE = {
     "decoder/scale_outputs": "the converter scales every T5 under transformers 5, we those that are scaled",
+    "rotary_scaling_factor": "the converter leaves Llama 3's factor out, and the runtime then takes another",
+    "original_max_position_embeddings": "the same",
     "scale_embeddings": "numbers where the converter sometimes has switches",
     "multiply_by_sqrt_depth": "Gemma's factor is said once, in scale_embeddings",
     "head_dim": "left out where it is the width over the heads",

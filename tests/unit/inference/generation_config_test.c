@@ -153,9 +153,47 @@ static void generation_config__what_is_not_done_is_warned_of(void **state)
     assert_int_equal(lines, 1);
 }
 
+/* Models of before generation_config.json have its keys in config.json; where that file is, it alone counts. */
+static void generation_config__an_old_model_has_its_settings_in_config_json(void **state)
+{
+    char path[4096], text[1 << 14];
+    const char *golden = getenv("DT_GOLDEN"), *folder = *state;
+    dt_model_options plain = {.threads = 1};
+    dt_generate_options o;
+    dt_model *model = NULL;
+    dt_error err = {0};
+    snprintf(path, sizeof path, "%s/hf/t5-v1.0/config.json", golden ? golden : "?");
+    FILE *file = fopen(path, "r");
+    if (!file)
+        skip();
+    text[fread(text, 1, sizeof text - 1, file)] = 0;
+    fclose(file);
+    snprintf(path, sizeof path, "%s/hf/t5-v1.0/model.safetensors", golden);
+    assert_ok(dt_copy_file(path, in_folder(folder, "model.safetensors"), &err), err);
+    file = fopen(in_folder(folder, "config.json"), "w");
+    assert_non_null(file);
+    fprintf(
+        file,
+        "{\"num_beams\": 4, \"no_repeat_ngram_size\": 3, \"length_penalty\": 2.0, \"max_length\": null, %s",
+        strchr(text, '{') + 1);
+    fclose(file);
+    for (int beside = 0; beside < 2; beside++) {
+        if (beside)
+            put_file(in_folder(folder, "generation_config.json"), "{}", 2);
+        assert_ok(dt_model_open(&model, folder, &plain, &err), err);
+        assert_ok(dt_generate_options_of(model, &o, &err), err);
+        assert_int_equal(o.beams, beside ? 1 : 4);
+        assert_int_equal(o.no_repeat_ngram, beside ? 0 : 3);
+        assert_true(o.length_penalty == (beside ? 1.0 : 2.0));
+        dt_model_close(model);
+    }
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
+        cmocka_unit_test_setup_teardown(generation_config__an_old_model_has_its_settings_in_config_json,
+                                        make_folder, remove_folder),
         cmocka_unit_test_setup_teardown(generation_config__tokens_and_bans_are_obeyed, open_arena,
                                         close_arena),
         cmocka_unit_test_setup_teardown(generation_config__new_tokens_go_before_lengths, open_arena,
