@@ -127,7 +127,7 @@ def check(drivetrain, model, folder):
         if not export(drivetrain, model, ours, kind):
             print(f"{model}: skipped, CTranslate2 cannot compute it")
             return 0
-        if converted(model, theirs, "float32" if kind == "f32" else "int8_float32"):
+        if converted(model, theirs, "float32" if kind == "f32" else "int8"):
             print(f"{model} as {kind}: the same logits and tokens; {compare(ours, theirs)} variables as its converter's")
         else:
             print(f"{model} as {kind}: the same logits and tokens")
