@@ -105,13 +105,11 @@ static dt_status find_copy(dt_checkpoint *c, const dt_stored_tensor *s, dt_fate 
                                             : "rel_attn_table");
         external = dt_mapping_find_external(c->mapping, name);
     }
-    if (external < 0 && dt_ends_with(s->name, ":transformer.vocab_embedding.weight")) {
-        snprintf(name, sizeof name, "encoder/rank%ld:%s", number, colon + 1);
+    bool words = dt_ends_with(s->name, ":transformer.vocab_embedding.weight");
+    for (int i = 0; i < 4 && external < 0 && words; i++) { /* whole on every rank, or each rank's rows */
+        snprintf(name, sizeof name, "%s/rank%ld:%s", i / 2 ? "decoder" : "encoder",
+                 i % 2 ? number / T * T : number, colon + 1);
         external = dt_mapping_find_external(c->mapping, name);
-        if (external < 0) {
-            snprintf(name, sizeof name, "decoder/rank%ld:%s", number, colon + 1);
-            external = dt_mapping_find_external(c->mapping, name);
-        }
     }
     return external >= 0 ? dt_open_copy(c, s, external, false, fate, err) : DT_OK;
 }
