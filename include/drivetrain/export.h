@@ -43,6 +43,7 @@ typedef struct dt_export_request {
         write;            /**< layout, names, progress; format, cast and dtype are filled in from the above */
     dt_open_options open; /**< how the source is opened */
     bool unproved;        /**< do not load the result again */
+    const char *check_text; /**< quantised: the text to judge on; NULL = rows that the source writes */
     bool ask_peer;        /**< the target's own runtime must answer alike, too */
     const char *python;   /**< that runs runtimes; NULL = python3 of PATH */
     const char *peers;    /**< the folder of their scripts (share/drivetrain/peers) */

@@ -74,6 +74,19 @@ dt_status dt_verify(dt_verify_report **out, const char *model, const char *recor
  */
 dt_status dt_verify_models(dt_verify_report **out, const char *model, const char *other,
                            const dt_verify_options *options, dt_error *err);
+
+/** What a quantised model may lose. */
+typedef struct dt_agreement_bounds {
+    double kl;   /**< mean KL divergence from the source, nats a token */
+    double top1; /**< share of positions whose likeliest token the source holds less than half as likely as its own */
+} dt_agreement_bounds;
+
+/**
+ * A quantised model against its source: points agree.kl, agree.top1 and agree.perplexity, on the tokens of a text file,
+ * or (`text` NULL) on rows that the source writes, sampled with a fixed seed. `model` says what is computed in (f32).
+ */
+dt_status dt_verify_agreement(dt_verify_report **out, const char *artefact, const char *source, const char *text,
+                              const dt_agreement_bounds *bounds, const dt_model_options *model, dt_error *err);
 void dt_verify_report_destroy(dt_verify_report *report); /**< NULL is fine */
 
 typedef struct dt_trace_options {

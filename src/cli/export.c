@@ -34,6 +34,8 @@ static const option_spec options[] = {
     {"build", 0, OPTION_FLAG, NULL, "trtllm: build the engine, too, by trtllm-build"},
     {"check", 0, OPTION_TEXT, "on|off|peer",
      "reload what was written and compare it; peer: let the target's own runtime answer, too [on]"},
+    {"check-text", 0, OPTION_TEXT, "FILE",
+     "text that a quantised model is judged on [rows that the source writes]"},
     {"python", 0, OPTION_TEXT, "PROGRAM", "the Python that runs a peer [python3]"},
     {"force", 0, OPTION_FLAG, NULL, "replace an existing output"},
     MODEL_OPTIONS,
@@ -163,6 +165,7 @@ static bool request_of(const command_line *line, request *r)
                                     .build = flag(line, "build"),
                                     .open = r->open.open,
                                     .proof_memory = (uint64_t)option_of(line, "max-memory")->number / 2};
+    r->export.check_text = text_of(line, "check-text");
     r->export.write.log = r->open.open.log;
     r->export.write.threads = r->open.threads;
     if (dt_target_find(r->export.target, &target, &err) != DT_OK)
