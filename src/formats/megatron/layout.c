@@ -91,6 +91,7 @@ static const struct {
     [DT_EXPERTS_TOGETHER] = {"mlp.experts.experts.", ""},
     [DT_EXPERTS_SEQUENTIAL] = {"mlp.experts.local_experts.{}.", ""},
     [DT_EXPERTS_GROUPED] = {"mlp.experts.", "{}"},
+    [DT_EXPERTS_PACKED] = {"mlp.experts.", ""},
     [DT_EXPERTS_APART] = {"mlp.experts.experts.{}.", ""},
 };
 
@@ -100,10 +101,32 @@ bool dt_megatron_expert(char *out, size_t bytes, const char *name, dt_expert_for
     char pattern[NAME_BYTES];
     if (!at)
         return (size_t)snprintf(out, bytes, "%s", name) < bytes;
+    if (form == DT_EXPERTS_PACKED)
+        return (size_t)snprintf(out, bytes, "%.*smlp.experts.weight%d", (int)(at - name), name,
+                                strstr(at, "linear_fc2") ? 2 : 1) < bytes;
     if (snprintf(pattern, sizeof pattern, "%.*s%s%s%s", (int)(at - name), name, expert_forms[form].stem,
                  at + strlen(expert_stem), expert_forms[form].behind) >= NAME_BYTES)
         return false;
     return dt_names_fill(out, bytes, pattern, &expert, 1);
+}
+
+dt_status dt_megatron_add_packed(dt_mapping *m, const char *name, const dt_shape *one, int64_t expert,
+                                 int64_t each, dt_piece *piece, dt_error *err)
+{
+    int64_t out = one->dim[0], in = one->dim[1];
+    bool first = name[strlen(name) - 1] == '1';
+    dt_shape shape = {.rank = 3, .dim = {each, in, out}};
+    DT_PASS(dt_mapping_add_external(m, name, &shape, 2, &piece->external, err));
+    dt_external *e = dt_mapping_external_at(m, piece->external);
+    e->reshaped = true;
+    e->file =
+        first ? dt_shape_of(2, (int64_t[]){in, each * out}) : dt_shape_of(2, (int64_t[]){each * in, out});
+    int64_t row = piece->row;
+    piece->plane = expert;
+    piece->row = piece->col;
+    piece->col = row;
+    piece->transposed = true;
+    return DT_OK;
 }
 
 /* ---- files without ranks ---- */
@@ -228,7 +251,11 @@ static dt_status map_expert(dt_mapping *m, const dt_canonical *to, const spelled
         if (!dt_megatron_expert(name, sizeof name, s->name, s->form, expert))
             return dt_fail(err, DT_LIMIT, "the name \"%s\" is too long", s->name);
         snprintf(part, sizeof part, "%s%s", name, !s->halves ? "" : i ? "_v" : "_w");
-        DT_PASS(dt_mapping_add_external(m, part, &shape, to->spec->rank, &piece.external, err));
+        if (to->spec->experts && s->form == DT_EXPERTS_PACKED && !s->stacked && !s->halves) {
+            piece.plane = 0;
+            DT_PASS(dt_megatron_add_packed(m, name, &shape, expert, to->spec->experts, &piece, err));
+        } else
+            DT_PASS(dt_mapping_add_external(m, part, &shape, to->spec->rank, &piece.external, err));
         DT_PASS(dt_mapping_add_piece(m, &piece, err));
     }
     return DT_OK;
@@ -313,7 +340,6 @@ dt_status dt_megatron_cut(const dt_canonical *c, int ranks, int64_t expert, dt_m
 static const struct {
     const char *part, *what;
 } strangers[] = {
-    {"mlp.experts.weight1", "a mixture of experts in the old GroupedMLP layout"},
     {"query_key_value.", "a model from before Megatron Core"},
 };
 

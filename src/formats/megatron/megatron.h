@@ -72,12 +72,21 @@ typedef enum dt_expert_form {
     DT_EXPERTS_TOGETHER,   /* one tensor with an expert axis (torch_dist), under the canonical name */
     DT_EXPERTS_SEQUENTIAL, /* experts.local_experts.E.linear_fc1.weight */
     DT_EXPERTS_GROUPED,    /* experts.linear_fc1.weightE: Transformer Engine's grouped products */
-    DT_EXPERTS_APART,      /* experts.experts.E.linear_fc1.weight: torch_dist with singleton shards */
+    DT_EXPERTS_PACKED, /* experts.weight1, weight2: GroupedMLP's, of a rank's experts together, as [in, out] */
+    DT_EXPERTS_APART,  /* experts.experts.E.linear_fc1.weight: torch_dist with singleton shards */
     DT_EXPERT_FORMS
 } dt_expert_form;
 
 /* The name of one expert's tensor; a name that is not of experts stays. false: too long. */
 bool dt_megatron_expert(char *out, size_t bytes, const char *name, dt_expert_form form, int64_t expert);
+
+/*
+ * GroupedMLP (core/transformer/moe/experts.py) keeps its experts' matrices one behind another, each [in, out], in a parameter
+ * whose shape says something else: weight1 [in, experts * out] is seen as [experts, in, out], weight2 has it by rows. `piece` is that of one expert's
+ * block, of shape `one` [out, in]; it is turned, and its external set.
+ */
+dt_status dt_megatron_add_packed(dt_mapping *mapping, const char *name, const dt_shape *one, int64_t expert,
+                                 int64_t each, dt_piece *piece, dt_error *err);
 
 /* The file's name of a canonical tensor. false: too long. */
 bool dt_megatron_spell(char *out, size_t bytes, const char *canonical, dt_megatron_spelling spelling);

@@ -146,7 +146,11 @@ static dt_status map_block(const dt_ranks *r, const dt_canonical *to, const dt_r
         dt_piece piece = part[i].piece;
         dt_rank rank = {part[i].rank, place->stage, (int)(expert / each)};
         dt_ranks_name(r, rank, place->chunk, local, name, sizeof name);
-        DT_PASS(dt_mapping_add_external(m, name, &part[i].shape, part[i].shape.rank, &piece.external, err));
+        if (to->spec->experts && place->form == DT_EXPERTS_PACKED)
+            DT_PASS(dt_megatron_add_packed(m, name, &part[i].shape, expert % each, each, &piece, err));
+        else
+            DT_PASS(
+                dt_mapping_add_external(m, name, &part[i].shape, part[i].shape.rank, &piece.external, err));
         DT_PASS(dt_mapping_add_piece(m, &piece, err));
     }
     return DT_OK;
