@@ -8,6 +8,7 @@
 
 #include "base/json.h"
 #include "base/text.h"
+#include "inference/stops.h"
 
 #include <drivetrain/chat.h>
 #include <drivetrain/conversation.h>
@@ -33,6 +34,7 @@ static const option_spec options[] = {
     {"min-p", 0, OPTION_REAL, "P", "drop tokens less likely than P times the likeliest [off]"},
     {"repetition-penalty", 0, OPTION_REAL, "R", "divide the scores of tokens seen before [1]"},
     {"seed", 0, OPTION_INT, "S", "the same seed gives the same answers [0]"},
+    {"stop", 0, OPTION_LIST, "TEXT", "end an answer before TEXT (repeatable)"},
     DTYPE_OPTION,
     {"tokenizer", 0, OPTION_TEXT, "PATH", "tokenizer, where the model's folder lacks one"},
     MODEL_OPTIONS,
@@ -154,19 +156,36 @@ typedef struct answer {
     const chat *chat;
     dt_decode_stream *stream;
     dt_text text;
-    bool turned; /* the model began to speak for the user, which only the plain fall-back lets it */
+    size_t shown; /* bytes of it on the screen: what may begin a stop string waits */
+    bool
+        turned; /* the model began to speak for the user, which only the plain fall-back lets it, or met a stop */
     dt_status status;
+    dt_error failure;
 } answer;
 
-static void show(answer *a, const char *piece, size_t bytes)
+/* What is certain goes to the screen; a stop string and what follows it are no part of the answer. */
+static void show(answer *a, const char *piece, size_t bytes, bool last)
 {
+    const option_value *stop = option_of(a->chat->line, "stop");
+    dt_stops stops = {(const char *const *)stop->list, stop->list_count};
+    size_t from = a->text.bytes;
     if (a->text.bytes == 0 && !a->chat->template)
         while (bytes && *piece == ' ') {
             piece++;
             bytes--;
         }
     dt_text_append(&a->text, piece, bytes);
-    fwrite(piece, 1, bytes, stdout);
+    int64_t end = dt_stops_find(stops, a->text.data, a->text.bytes, from);
+    if (end >= 0) {
+        a->text.bytes = (size_t)end;
+        a->text.data[end] = '\0';
+        a->turned = true;
+    }
+    size_t waiting = last || a->turned ? 0 : dt_stops_held(stops, a->text.data, a->text.bytes);
+    size_t certain = a->text.bytes - waiting;
+    if (certain > a->shown)
+        fwrite(a->text.data + a->shown, 1, certain - a->shown, stdout);
+    a->shown = certain > a->shown ? certain : a->shown;
     fflush(stdout);
 }
 
@@ -176,12 +195,12 @@ static bool take_token(void *user, int64_t row, int32_t token)
     const char *piece;
     size_t bytes;
     (void)row;
-    a->status = dt_decode_stream_push(a->stream, token, &piece, &bytes, NULL);
+    a->status = dt_decode_stream_push(a->stream, token, &piece, &bytes, &a->failure);
     if (a->status != DT_OK)
         return false;
     const char *end = a->chat->template ? NULL : memchr(piece, '\n', bytes);
     a->turned = end != NULL;
-    show(a, piece, end ? (size_t)(end - piece) : bytes);
+    show(a, piece, end ? (size_t)(end - piece) : bytes, false);
     return !a->turned && !stopped;
 }
 
@@ -208,14 +227,18 @@ static dt_status generate(chat *c, answer *a, const int32_t *ids, size_t count, 
     DT_PASS(
         dt_conversation_answer(&g, c->conversation, &(dt_prompt){.tokens = ids, .count = count}, &o, err));
     if (a->status == DT_OK && !a->turned && dt_decode_stream_finish(a->stream, &piece, &bytes, err) == DT_OK)
-        show(a, piece, bytes);
+        show(a, piece, bytes, true);
     printf("\n");
     dt_generation_timing t = dt_generation_timing_of(g);
     if (flag(c->line, "verbose"))
         fprintf(stderr, "%zu tokens in the conversation; computed %lld of the prompt, %lld of the answer\n",
                 count, (long long)t.prefill_tokens, (long long)t.decode_tokens);
     dt_generation_destroy(g);
-    return a->status == DT_OK ? DT_OK : dt_fail(err, a->status, "the answer's tokens could not be decoded");
+    if (a->status == DT_OK)
+        return DT_OK;
+    *err = a->failure;
+    dt_error_while(err, "while decoding the answer");
+    return a->status;
 }
 
 /* One turn: the user's message is kept only with its answer. */
@@ -408,8 +431,13 @@ static dt_exit run(const command_line *line)
     dt_model_options o;
     dt_exit code;
     chat c = {.line = line, .messages = json_array(), .terminal = isatty(STDIN_FILENO)};
-    if (!model_options_of(line, &o))
+    if (flag(line, "json"))
+        return json_decref(c.messages),
+               usage_error(line, "--json: a conversation is no document; /save FILE writes it as JSON");
+    if (!model_options_of(line, &o)) {
+        json_decref(c.messages);
         return DT_EXIT_USAGE;
+    }
     if (open_all(&c, &o, &err) != DT_OK)
         code = report_failure(&err);
     else {

@@ -2,6 +2,7 @@
  * run.c - `drivetrain run`: prompts in, answers out.
  */
 #include "cli/common.h"
+#include "cli/fill.h"
 #include "cli/prompts.h"
 
 #include "base/json.h"
@@ -221,6 +222,8 @@ static dt_exit run(const command_line *line)
         open_tokenizer(line, line->positional[0], prompts_are_text(line), &tokenizer, &err) != DT_OK ||
         dt_model_open(&model, line->positional[0], &o, &err) != DT_OK)
         code = report_failure(&err);
+    else if (strcmp(dt_model_get_config(model)->model_type, "bert") == 0)
+        code = fill_masks(line, model, tokenizer, &prompts);
     else
         code = answer(line, model, tokenizer, &prompts, seconds_now() - started);
     dt_model_close(model);
@@ -234,15 +237,18 @@ static const char *const positional[] = {"MODEL", "directory or file; its format
 static const char *const examples[] = {"run t5-small/ \"translate English to German: Hello\"",
                                        "run gpt2/ \"Once upon a time\" -n 40 --temperature 0.8 --seed 7",
                                        "run llama/ --tokens 1,306,763 --logprobs 5 --json",
-                                       "run llama/ --batch questions.txt --jsonl > answers.jsonl", NULL};
+                                       "run bert-base-uncased/ \"The road is [MASK].\"",
+                                       "run llama/ --batch questions.txt --jsonl > answers.jsonl",
+                                       NULL};
 
 const command_spec command_run = {
     .name = "run",
-    .summary = "generate: continue a prompt, or answer one (T5)",
+    .summary = "generate: continue a prompt, answer one (T5), or fill its masks (BERT)",
     .usage = "MODEL [PROMPT] [options]",
     .about = "generation_config.json is obeyed (end tokens, forced and banned tokens, n-gram bans, length "
              "limits);\n"
-             "options override it.",
+             "options override it. An encoder (BERT) tells the --top-k [5] likeliest words at each [MASK] or "
+             "<mask>.",
     .positional_min = 1,
     .positional_max = 2,
     .positional = positional,

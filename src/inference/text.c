@@ -6,6 +6,7 @@
  */
 #include "base/arena.h"
 #include "base/text.h"
+#include "inference/stops.h"
 
 #include <drivetrain/text.h>
 
@@ -30,35 +31,8 @@ struct dt_text_answers {
     writing *row;
     dt_text_answer_row *answer;
     dt_generation *generation;
+    dt_error failure; /* of the first stream that failed */
 };
-
-/* ---- stop strings ---- */
-
-/* Offset of the first stop string in text, searched from where new bytes could complete one; -1 when none. */
-static int64_t find_stop(const dt_text_options *o, const dt_text *text, size_t from)
-{
-    int64_t first = -1;
-    for (int i = 0; i < o->stop_count; i++) {
-        size_t length = strlen(o->stop[i]);
-        size_t start = from > length ? from - length : 0;
-        const char *found =
-            length ? memmem(text->data + start, text->bytes - start, o->stop[i], length) : NULL;
-        if (found && (first < 0 || found - text->data < first))
-            first = found - text->data;
-    }
-    return first;
-}
-
-/* Bytes at the end of text that may be the beginning of a stop string: held back until that is known. */
-static size_t held_back(const dt_text_options *o, const dt_text *text)
-{
-    size_t held = 0;
-    for (int i = 0; i < o->stop_count; i++)
-        for (size_t n = strlen(o->stop[i]); n > held; n--)
-            if (n <= text->bytes && memcmp(text->data + text->bytes - n, o->stop[i], n) == 0)
-                held = n;
-    return held;
-}
 
 /* ---- a token arrives ---- */
 
@@ -71,13 +45,15 @@ static bool take_piece(dt_text_answers *a, size_t index, const char *piece, size
         w->status = DT_NO_MEMORY;
         return false;
     }
-    int64_t stop = w->text.data ? find_stop(a->options, &w->text, from) : -1;
+    dt_stops stops = {a->options->stop, a->options->stop_count};
+    int64_t stop = dt_stops_find(stops, w->text.data, w->text.bytes, from);
     if (stop >= 0) {
         w->text.bytes = (size_t)stop;
         w->text.data[stop] = '\0';
         w->stopped = true;
     }
-    size_t certain = w->text.bytes - (last || w->stopped ? 0 : held_back(a->options, &w->text));
+    size_t certain =
+        w->text.bytes - (last || w->stopped ? 0 : dt_stops_held(stops, w->text.data, w->text.bytes));
     bool more = true;
     if (a->options->on_text && certain > w->shown)
         more = a->options->on_text(a->options->user, index, w->text.data + w->shown, certain - w->shown);
@@ -93,7 +69,8 @@ static bool take_token(void *user, int64_t row, int32_t token)
     size_t bytes;
     if (!w->stream)
         return true;
-    w->status = dt_decode_stream_push(w->stream, token, &piece, &bytes, NULL);
+    w->status =
+        dt_decode_stream_push(w->stream, token, &piece, &bytes, a->failure.status ? NULL : &a->failure);
     return w->status == DT_OK && take_piece(a, (size_t)row, piece, bytes, false);
 }
 
@@ -129,6 +106,16 @@ static dt_status begin_row(dt_text_answers *a, size_t i, const dt_tokenizer *tok
     return DT_OK;
 }
 
+/* An id that the model has and the tokenizer has not: the story is the first row's that met one. */
+static dt_status undecoded(const dt_text_answers *a, dt_status status, size_t i, dt_error *err)
+{
+    if (a->failure.status == DT_OK || !err)
+        return dt_fail(err, status, "the tokens of answer %zu could not be decoded", i);
+    *err = a->failure;
+    dt_error_while(err, "while decoding answer %zu", i);
+    return status;
+}
+
 static dt_status finish_row(dt_text_answers *a, size_t i, bool beams, dt_error *err)
 {
     writing *w = &a->row[i];
@@ -139,7 +126,7 @@ static dt_status finish_row(dt_text_answers *a, size_t i, bool beams, dt_error *
         if (!take_token(a, (int64_t)i, g->tokens[t]))
             break;
     if (w->status != DT_OK)
-        return dt_fail(err, w->status, "the tokens of answer %zu could not be decoded", i);
+        return undecoded(a, w->status, i, err);
     if (w->stream && !w->stopped) {
         DT_PASS(dt_decode_stream_finish(w->stream, &piece, &bytes, err));
         take_piece(a, i, piece, bytes, true);
