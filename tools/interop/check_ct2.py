@@ -22,6 +22,7 @@ ON_PURPOSE = {
     "decoder/scale_outputs": "the converter scales every T5 under transformers 5, we those that are scaled",
     "rotary_scaling_factor": "the converter leaves Llama 3's factor out, and the runtime then takes another",
     "original_max_position_embeddings": "the same",
+    "rotary_dim": "0 and the size of a whole head are the same",
     "scale_embeddings": "numbers where the converter sometimes has switches",
     "multiply_by_sqrt_depth": "Gemma's factor is said once, in scale_embeddings",
     "head_dim": "left out where it is the width over the heads",
