@@ -273,7 +273,7 @@ value dt_j_item(rendering *r, value of, value key)
         return dt_j_undefined;
     if (of.kind == J_UNDEFINED)
         return dt_j_use_undefined(r, of);
-    if (of.kind == J_DICT && dt_j_find(r, of.dict, key, &v))
+    if (of.kind == J_DICT && dt_j_hashable(key) && dt_j_find(r, of.dict, key, &v))
         return v;
     if (indexed && key.kind == J_SLICE)
         return slice_of(r, of, key.list);

@@ -222,16 +222,22 @@ static void run_call_block(rendering *r, const node *n)
 {
     scope *before = r->scope;
     value caller = make_macro(r, n);
-    node name = {.kind = N_CONSTANT, .line = n->line, .constant = caller}, *named[1] = {&name};
-    static const char *const caller_name[] = {"caller"};
+    node body = {.kind = N_CONSTANT, .line = n->line, .constant = caller};
     node with_caller = *n->a;
     node_arguments a = *n->a->arguments;
-    if (a.named.count) {
-        dt_j_fail(r, DT_UNSUPPORTED, "{%% call %%} with named arguments");
+    size_t given = (size_t)a.named.count;
+    node **named = dt_j_alloc(r, (given + 1) * sizeof *named);
+    const char **names = dt_j_alloc(r, (given + 1) * sizeof *names);
+    if (!named || !names)
         return;
+    for (size_t i = 0; i < given; i++) {
+        named[i] = a.named.node[i];
+        names[i] = a.name[i];
     }
-    a.named = (node_list){.node = named, .count = 1};
-    a.name = (const char **)(uintptr_t)caller_name;
+    named[given] = &body;
+    names[given] = "caller";
+    a.named = (node_list){.node = named, .count = (int)given + 1};
+    a.name = names;
     with_caller.arguments = &a;
     write_value(r, dt_j_evaluate(r, &with_caller));
     r->scope = before;

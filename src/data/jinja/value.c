@@ -204,11 +204,11 @@ bool dt_j_set_new(rendering *r, dict *d, value key, value item)
     return true;
 }
 
-static bool hashable(value v)
+bool dt_j_hashable(value v)
 {
     if (v.kind == J_TUPLE)
         for (int64_t i = 0; i < v.list->count; i++)
-            if (!hashable(v.list->item[i]))
+            if (!dt_j_hashable(v.list->item[i]))
                 return false;
     return v.kind != J_LIST && v.kind != J_DICT && v.kind != J_SLICE;
 }
@@ -224,7 +224,7 @@ static int64_t place_of(rendering *r, const dict *d, value key)
 
 bool dt_j_set(rendering *r, dict *d, value key, value item)
 {
-    if (!hashable(key)) {
+    if (!dt_j_hashable(key)) {
         dt_j_fail(r, DT_FORMAT, "unhashable type: '%s'", dt_j_type(key));
         return false;
     }
@@ -237,7 +237,7 @@ bool dt_j_set(rendering *r, dict *d, value key, value item)
 
 bool dt_j_find(rendering *r, const dict *d, value key, value *item)
 {
-    if (!hashable(key)) {
+    if (!dt_j_hashable(key)) {
         dt_j_fail(r, DT_FORMAT, "unhashable type: '%s'", dt_j_type(key));
         return false;
     }

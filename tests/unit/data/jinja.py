@@ -56,6 +56,8 @@ a {%- if true %} b {% endif -%} c
 {{ 1 + 'a' }}
 {{ 'a' + 1 }}
 {{ 1 < 'a' }}
+{% macro box(t, kind='x') %}<{{ t }} {{ kind }}>{{ caller(1) }}{% endmacro %}{% call(a) box(kind='k', t='t') %}[{{ a }}]{% endcall %}{% call(a) box('u', kind=n) %}{{ a }}{% endcall %}
+{% set types = {'string': 'str'} %}{{ types[['string', 'null']] is defined }}{{ types[{}] }}{{ types['string'] }}{{ types.get('x', 1) }}
 {{ raise_exception('Only user: ' ~ n) }}
 {{ n() }}
 {{ undef() }}
