@@ -154,10 +154,10 @@ static dt_status add_tensor(dt_stored_set *set, const cursor *c, const variable 
     dt_stored_tensor tensor = {
         .name = v->name, .dtype = v->type, .shape = v->shape, .box_count = 1, .box = &box};
     int64_t stride = 1;
-    for (int a = v->shape.rank - 1; a >= 0; stride *= v->shape.dim[a--])
-        box.stride[a] = stride;
-    if (v->bytes == 0)
+    if (v->bytes == 0) /* beside a 0, other dimensions may be of any size */
         tensor.box_count = 0;
+    for (int a = v->shape.rank - 1; a >= 0 && tensor.box_count; stride *= v->shape.dim[a--])
+        box.stride[a] = stride;
     return dt_stored_set_add(set, &tensor, err);
 }
 
