@@ -39,18 +39,22 @@ static const dt_trtllm_name encoder_rows[] = {
 static const dt_trtllm_name decoder_rows[] = {
 #include "formats/trtllm/names_decoder.def"
 };
+static const dt_trtllm_name implicit_rows[] = {
+#include "formats/trtllm/names_implicit.def"
+};
 
 #define NAMES(class)                                                                                         \
     const dt_trtllm_names dt_trtllm_##class##_names = {folder_of_##class, class##_rows,                      \
                                                        (int)(sizeof class##_rows / sizeof class##_rows[0])};
-#define folder_of_gpt     ""
-#define folder_of_llama   ""
-#define folder_of_qwen    ""
-#define folder_of_gemma2  ""
-#define folder_of_falcon  ""
-#define folder_of_deci    ""
-#define folder_of_encoder "encoder/"
-#define folder_of_decoder "decoder/"
+#define folder_of_gpt      ""
+#define folder_of_llama    ""
+#define folder_of_qwen     ""
+#define folder_of_gemma2   ""
+#define folder_of_falcon   ""
+#define folder_of_deci     ""
+#define folder_of_encoder  "encoder/"
+#define folder_of_decoder  "decoder/"
+#define folder_of_implicit "decoder/"
 #include "formats/trtllm/layer_names.def"
 
 static bool applies(dt_trtllm_when when, const dt_model_config *c)

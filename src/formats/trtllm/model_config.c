@@ -3,7 +3,7 @@
  * what a model whose configuration says so computes.
  *
  * Every key is written that the classes' own to_dict gives, defaults too, so that a file is the one that Megatron's
- * exporter makes. Where that is wrong (docs/formats.md lists it) the file is right instead: gates of GPT, biases of Llama,
+ * exporter makes. Where that is wrong (docs/trtllm.md lists it) the file is right instead: gates of GPT, biases of Llama,
  * the parallel embedding of Gemma.
  */
 #include "base/json.h"
@@ -587,7 +587,12 @@ static bool has_bias(const dt_model_config *c)
     return c->add_bias_linear || c->add_qkv_bias;
 }
 
-static int write_decoder(const dt_model_config *c, json_t *json)
+static bool is_implicit(const dt_trtllm_type *type)
+{
+    return type->names[1] == &dt_trtllm_implicit_names;
+}
+
+static int write_decoder(const dt_model_config *c, const dt_trtllm_plan *p, json_t *json)
 {
     dt_model_config encoder = dt_config_of_encoder(c);
     const pair tokens[] = {
@@ -600,7 +605,7 @@ static int write_decoder(const dt_model_config *c, json_t *json)
                {"encoder_hidden_size", json_integer(c->hidden_size)},
                {"encoder_num_heads", json_integer(encoder.num_attention_heads)},
                {"encoder_head_size", json_integer(encoder.kv_channels)}, {"skip_cross_kv", json_false()},
-               {"use_implicit_relative_attention", json_false()},
+               {"use_implicit_relative_attention", json_boolean(is_implicit(p->type))},
                {"has_lm_head_bias", json_boolean(dt_config_has_output_bias(c))});
 }
 
@@ -640,7 +645,7 @@ int dt_trtllm_write_encdec(const dt_model_config *c, const dt_trtllm_plan *p, in
         {"model_type", json_string(learned ? "bart" : "t5")},
     };
     int failed = put(json, list, COUNT(list));
-    return part == 0 ? failed : failed | write_decoder(c, json);
+    return part == 0 ? failed : failed | write_decoder(c, p, json);
 }
 
 static dt_status read_norms(const json_t *json, dt_model_config *c, dt_error *err)
@@ -698,7 +703,8 @@ dt_status dt_trtllm_read_encdec(dt_model_config *c, const json_t *const json[2],
     DT_PASS(dt_json_bool(json[1], "has_attention_qkvo_bias", &bias, err));
     c->add_bias_linear = bias;
     DT_PASS(dt_json_bool(json[1], "has_lm_head_bias", &head_bias, err));
-    c->no_output_layer_bias = !head_bias;
+    c->no_output_layer_bias = !head_bias; /* where the head is the embedding */
+    c->output_layer_bias = head_bias;     /* where it is not */
     DT_PASS(dt_json_int(json[1], "decoder_start_token_id", &c->decoder_start_token_id, err));
     c->positions_per_stack = c->position_embedding_type == DT_POSITION_LEARNED;
     if (words != c->vocab_size)
@@ -780,7 +786,10 @@ static dt_status read_type(const json_t *json, const dt_trtllm_type **type, dt_e
     DT_PASS(dt_json_string(json, "architecture", &architecture, err));
     if (!architecture)
         return dt_fail(err, DT_FORMAT, "key \"architecture\" is missing");
-    return dt_trtllm_type_of(architecture, type, err);
+    DT_PASS(dt_trtllm_type_of(architecture, type, err));
+    bool implicit = false;
+    DT_PASS(dt_json_bool(json, "use_implicit_relative_attention", &implicit, err));
+    return implicit && (*type)->parts == 2 ? dt_trtllm_type_named("t5_implicit", type, err) : DT_OK;
 }
 
 dt_status dt_trtllm_read_config(const json_t *const json[2], const dt_model_config *hints, bool has_head,

@@ -88,6 +88,21 @@ static dt_status apply_scales(dt_checkpoint *c, dt_error *err)
 
 /* ---- copies ---- */
 
+/* A stack's one table of relative positions, which its layers or stages repeat. */
+static int find_table(const dt_checkpoint *c, const dt_stored_tensor *s, const char *rank, long number)
+{
+    static const char *const places[] = {"transformer.layers.0.attention.rel_attn_table",
+                                         "transformer.layers.0.self_attention.rel_attn_table",
+                                         "rel_attn_table"};
+    int external = -1;
+    for (int i = 0; i < 3 && external < 0; i++) {
+        char name[DT_TRTLLM_NAME];
+        snprintf(name, sizeof name, "%.*srank%ld:%s", (int)(rank - s->name), s->name, number, places[i]);
+        external = dt_mapping_find_external(c->mapping, name);
+    }
+    return external;
+}
+
 /* The same tensor of the first rank of the stage, or of the other part and of the head where they are tied. */
 static dt_status find_copy(dt_checkpoint *c, const dt_stored_tensor *s, dt_fate *fate, dt_error *err)
 {
@@ -99,12 +114,8 @@ static dt_status find_copy(dt_checkpoint *c, const dt_stored_tensor *s, dt_fate 
     snprintf(name, sizeof name, "%.*srank%ld:%s", (int)(rank - s->name), s->name, number / T * T, colon + 1);
     int external = dt_mapping_find_external(c->mapping, name);
     bool bias = dt_ends_with(s->name, ".attention.dense.bias");
-    if (external < 0 && !bias && dt_ends_with(s->name, "rel_attn_table")) {
-        snprintf(name, sizeof name, "%.*srank%ld:%s", (int)(rank - s->name), s->name, number % T,
-                 strstr(s->name, "layers.") ? "transformer.layers.0.attention.rel_attn_table"
-                                            : "rel_attn_table");
-        external = dt_mapping_find_external(c->mapping, name);
-    }
+    if (external < 0 && !bias && dt_ends_with(s->name, "rel_attn_table"))
+        external = find_table(c, s, rank, number % T);
     bool words = dt_ends_with(s->name, ":transformer.vocab_embedding.weight");
     for (int i = 0; i < 4 && external < 0 && words; i++) { /* whole on every rank, or each rank's rows */
         snprintf(name, sizeof name, "%s/rank%ld:%s", i / 2 ? "decoder" : "encoder",
