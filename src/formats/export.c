@@ -231,6 +231,8 @@ const char *dt_export_companion(size_t index)
         "vocab.txt",
         "chat_template.jinja",
         "generation_config.json",
+        "preprocessor_config.json",
+        "processor_config.json",
     };
     return index < sizeof names / sizeof names[0] ? names[index] : NULL;
 }

@@ -60,6 +60,11 @@ dt_room(formats USES base tensor graph backend data nn models
     hf/bert_shared.c
     hf/bert.c
     hf/roberta.c
+    hf/tower.c
+    hf/clip_vision.c
+    hf/vit.c
+    hf/dinov2.c
+    hf/internvl_vision.c
     hf/gpt_oss.c
     gguf/families.c
     gguf/decoders.c

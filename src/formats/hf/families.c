@@ -192,7 +192,7 @@ static int write_key(const dt_hf_key *k, const dt_model_config *c, json_t *json)
 static dt_model_config with_both_words(const dt_model_config *config)
 {
     dt_model_config c = *config;
-    if (strcmp(c.model_type, "gpt") != 0)
+    if (strcmp(c.model_type, "gpt") != 0 && !dt_config_is_tower(&c))
         return c;
     c.add_bias_linear |= c.add_qkv_bias && c.attention_output_bias && c.mlp_bias;
     c.add_qkv_bias |= c.add_bias_linear;
@@ -237,7 +237,11 @@ static dt_status written_and_read(const dt_hf_family *family, const dt_model_con
                                .positions = c->position_embedding_type == DT_POSITION_LEARNED,
                                .pooler = c->add_binary_head || c->pooler,
                                .lm_head = !c->no_lm_head,
-                               .binary_head = c->add_binary_head};
+                               .binary_head = c->add_binary_head,
+                               .projection = c->projection_dim > 0,
+                               .classifier = c->num_classes > 0,
+                               .attention_pooling = c->vision_pooling == DT_POOL_ATTENTION,
+                               .mask_token = c->use_mask_token};
     json_t *json = json_object();
     dt_status status = json ? DT_OK : dt_fail_memory(err, 64, "config.json");
     DT_GO(status, dt_hf_write_config(family, c, json, err));

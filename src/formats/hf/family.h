@@ -43,6 +43,7 @@ typedef struct dt_hf_evidence {
     bool head_bias;     /* logits have a bias */
     bool positions;     /* positions are stored */
     bool pooler, lm_head, binary_head; /* BERT: which heads there are */
+    bool projection, classifier, attention_pooling, mask_token; /* what a vision tower has */
 } dt_hf_evidence;
 
 typedef struct dt_hf_family {

@@ -50,6 +50,8 @@ static const char *nearest_class(const dt_model_config *c)
         return "bert";
     if (strcmp(c->model_type, "t5") == 0)
         return c->relative_bias_per_layer ? "umt5" : "t5";
+    if (dt_config_is_tower(c))
+        return "clip_vision_model";
     if (c->num_moe_experts)
         return "mixtral";
     return c->position_embedding_type == DT_POSITION_LEARNED ? "gpt2" : "llama";
@@ -121,7 +123,7 @@ static dt_status write_generation(const dt_model_config *c, const char *folder, 
 {
     char path[PATH_BYTES];
     snprintf(path, sizeof path, "%s/generation_config.json", folder);
-    if (dt_is_file(path) || c->encoder_only || strcmp(c->model_type, "bert") == 0)
+    if (dt_is_file(path) || c->encoder_only || dt_config_is_tower(c) || strcmp(c->model_type, "bert") == 0)
         return DT_OK;
     json_t *json = json_object();
     dt_status status = write_tokens(c, json) ? dt_fail_memory(err, 4096, "generation_config.json")

@@ -1,1 +1,2 @@
 dt_test(models/build_test)
+dt_test(models/pictures_test)
