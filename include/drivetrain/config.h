@@ -132,6 +132,9 @@ void dt_config_init(dt_model_config *config);
 /** Does it see: is it a vision tower by itself? */
 bool dt_config_is_tower(const dt_model_config *config);
 
+/** Does it read: has it a vocabulary? Towers and projectors alone do not. */
+bool dt_config_reads(const dt_model_config *config);
+
 /** Put the fields that only vision models have back to their defaults: in other models they say nothing. */
 void dt_config_clear_vision(dt_model_config *config);
 

@@ -246,8 +246,78 @@ static void tell_vocabulary(const dt_model_config *c)
     printf("\n");
 }
 
+static const char *pooling_text(dt_vision_pooling kind)
+{
+    static const char *const text[] = {[DT_POOL_NONE] = "nothing pooled",
+                                       [DT_POOL_CLASS] = "class token pooled",
+                                       [DT_POOL_CLASS_NORM] = "class token normed and pooled",
+                                       [DT_POOL_ATTENTION] = "pooled by attention"};
+    return text[kind];
+}
+
+/* What a tower sees, and what it makes of a picture. */
+static void tell_pictures(const dt_model_config *c)
+{
+    dt_patch_grid grid = dt_config_patches(c), table = dt_config_position_grid(c);
+    facts f;
+    heading(&f, "pictures");
+    fact(&f, "%lld x %lld", (long long)c->img_w, (long long)c->img_h);
+    fact(&f, "%lld x %lld patches of %lld", (long long)grid.columns, (long long)grid.rows,
+         (long long)c->patch_dim);
+    if (c->class_token_len)
+        fact(&f, "%lld class token%s", (long long)c->class_token_len, c->class_token_len > 1 ? "s" : "");
+    printf("\n");
+    heading(&f, "positions");
+    fact(&f, "%lld x %lld", (long long)table.columns, (long long)table.rows);
+    if (c->position_resize == DT_RESIZE_NONE)
+        fact(&f, "for no other size");
+    else
+        fact(&f, "%s for other sizes", dt_position_resize_name(c->position_resize));
+    printf("\n");
+    heading(&f, "result");
+    fact(&f, "%s", pooling_text(c->vision_pooling));
+    if (c->projection_dim)
+        fact(&f, "projected to %lld", (long long)c->projection_dim);
+    if (c->num_classes)
+        fact(&f, "%lld classes", (long long)c->num_classes);
+    printf("\n");
+}
+
+static void tell_projector(const dt_model_config *c)
+{
+    facts f;
+    heading(&f, "projector");
+    fact(&f, "%lld to %lld", (long long)c->input_size, (long long)c->hidden_size);
+    if (c->projector_type == DT_PROJECTOR_AFFINE)
+        fact(&f, "one layer");
+    else
+        fact(&f, "two layers, %lld%s %s between", (long long)c->ffn_hidden_size,
+             c->gated_linear_unit ? " gated" : "", dt_activation_name(c->activation_func));
+    fact(&f, "%s", c->add_bias_linear ? "with biases" : "no biases");
+    printf("\n");
+}
+
+static void print_tower(const dt_model_config *c)
+{
+    tell_layers(c);
+    tell_width(c);
+    tell_attention(c);
+    tell_pictures(c);
+    tell_norms(c);
+    tell_biases(c);
+    print_beyond_megatron(c);
+}
+
 void print_anatomy(const dt_model_config *c)
 {
+    if (dt_config_is_tower(c)) {
+        print_tower(c);
+        return;
+    }
+    if (!dt_config_reads(c)) {
+        tell_projector(c);
+        return;
+    }
     tell_layers(c);
     tell_experts(c);
     tell_width(c);

@@ -103,9 +103,13 @@ static dt_status measure(dt_model *model, const command_line *line, measured *ou
     int64_t batch = int_of(line, "batch", 1), prompt = int_of(line, "prompt-tokens", 128);
     int rounds = (int)int_of(line, "rounds", 3);
     double prefill[MAX_ROUNDS], decode[MAX_ROUNDS], seconds[MAX_ROUNDS];
+    const dt_model_config *config = dt_model_get_config(model);
+    if (!dt_config_reads(config))
+        return dt_fail(err, DT_UNSUPPORTED, "this %s reads no text: bench measures models that write",
+                       config->family);
     dt_generate_options o = DT_GENERATE_OPTIONS_DEFAULT;
     dt_prompt *prompts = calloc((size_t)batch, sizeof *prompts);
-    int32_t *ids = random_prompt(dt_model_get_config(model), prompt);
+    int32_t *ids = random_prompt(config, prompt);
     dt_status status = prompts && ids ? DT_OK : dt_fail_memory(err, (size_t)prompt * 4, "prompts");
     o.max_tokens = int_of(line, "new-tokens", 64);
     o.ignore_eos = true;

@@ -237,6 +237,8 @@ static dt_status make_result(embedding *e, dt_error *err)
 
 static dt_status embed(embedding *e, dt_error *err)
 {
+    if (!dt_config_reads(e->model->config))
+        return dt_fail(err, DT_UNSUPPORTED, "this %s reads no text to embed", e->model->config->family);
     DT_PASS(make_result(e, err));
     if (!(e->arena = dt_arena_create()))
         return dt_fail_memory(err, 0, "a batch of texts");

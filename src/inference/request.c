@@ -56,6 +56,8 @@ dt_status dt_rules_resolve(dt_rules *out, const dt_model *model, const dt_genera
 {
     const dt_model_config *c = model->config;
     *out = (dt_rules){.options = o, .vocab = c->vocab_size};
+    if (!dt_config_reads(c))
+        return dt_fail(err, DT_UNSUPPORTED, "this %s reads no text, so it cannot continue one", c->family);
     if (c->encoder_only || strcmp(c->model_type, "bert") == 0) {
         dt_fail(err, DT_UNSUPPORTED, "this %s is an encoder alone: it encodes, but cannot generate",
                 c->family);

@@ -87,8 +87,14 @@ static dt_tensor *embed_patches(const vit *v)
     const dt_model_config *c = v->c;
     int64_t flat = c->num_channels * c->patch_dim * c->patch_dim;
     dt_tensor *patches = input(v, "patches", DT_F32, v->patches, flat);
-    const char *name = strcmp(c->model_type, "radio") == 0 ? "embedder" : "conv1";
-    return dense(v, name, patches, flat, c->hidden_size, c->patch_bias); /* [P, H] */
+    if (strcmp(c->model_type, "radio") != 0)
+        return dense(v, "conv1", patches, flat, c->hidden_size, c->patch_bias); /* [P, H] */
+    name_text name = named(v, "embedder"); /* Megatron cuts it for its ranks */
+    dt_tensor *w = dt_nn_weight(v->g, name.text, "weight", c->hidden_size, flat, DT_SPLIT_COLUMN);
+    dt_tensor *b = c->patch_bias
+                       ? dt_nn_vector(v->g, name.text, "bias", c->hidden_size, DT_SPLIT_COLUMN, DT_INIT_ZERO)
+                       : NULL;
+    return dt_linear(v->g, patches, w, b);
 }
 
 static dt_tensor *add_positions(const vit *v, dt_tensor *x)

@@ -271,7 +271,7 @@ static dt_status check_sizes(const dt_model_config *c, dt_error *err)
     DT_PASS(check_range("kv_channels * num_attention_heads", c->kv_channels * c->num_attention_heads, 1,
                         MAX_WIDTH, err));
     DT_PASS(check_range("ffn_hidden_size", c->ffn_hidden_size, 1, MAX_WIDTH, err));
-    if (dt_config_is_tower(c) || strcmp(c->model_type, "projector") == 0)
+    if (!dt_config_reads(c))
         return check_range("num_layers", c->num_layers, 1, MAX_LAYERS, err);
     DT_PASS(check_range("vocab_size", c->vocab_size, 1, MAX_VOCABULARY, err));
     DT_PASS(check_range("padded_vocab_size", c->padded_vocab_size, c->vocab_size, MAX_VOCABULARY, err));

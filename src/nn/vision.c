@@ -19,6 +19,11 @@ bool dt_config_is_tower(const dt_model_config *c)
     return strcmp(c->model_type, "clip_vit") == 0 || is_radio(c);
 }
 
+bool dt_config_reads(const dt_model_config *c)
+{
+    return !dt_config_is_tower(c) && strcmp(c->model_type, "projector") != 0;
+}
+
 /* They are config.def's rows from patch_dim to num_classes. */
 void dt_config_clear_vision(dt_model_config *c)
 {

@@ -191,19 +191,14 @@ static bool sees(const dt_model_config *c)
     return c->vision || dt_config_is_tower(c);
 }
 
-static bool reads(const dt_model_config *c)
-{
-    return !dt_config_is_tower(c) && !is_projector(c);
-}
-
 static bool names_words(const dt_model_config *c)
 {
-    return reads(c) && !c->encoder_only && !c->no_lm_head;
+    return dt_config_reads(c) && !c->encoder_only && !c->no_lm_head;
 }
 
 static bool has_row_loss(const dt_model_config *c)
 {
-    return !reads(c);
+    return !dt_config_reads(c);
 }
 
 /* What a model of which kind reads, in the order in which one follows from another. */
@@ -211,7 +206,7 @@ static const struct {
     bool (*has)(const dt_model_config *config);
     dt_status (*read)(const reading *in, dt_replay_inputs *out, dt_error *err);
 } kinds[] = {{dt_replay_two_sided, read_source},
-             {reads, read_target},
+             {dt_config_reads, read_target},
              {is_bert, read_bert},
              {sees, read_pictures},
              {is_projector, read_features},

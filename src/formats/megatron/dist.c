@@ -28,10 +28,24 @@ static const dt_stored_tensor *find_embedding(const dt_stored_set *set, const ch
     return dt_stored_set_find(set, name);
 }
 
+/* What every model has one of: a table of words, or what a tower or projector begins with. */
+static bool begins_model(const dt_stored_set *set, const char *prefix)
+{
+    static const char *const first[] = {"embedding.word_embeddings.weight", "conv1.weight", "embedder.weight",
+                                        "encoder.linear_fc1.weight", "encoder.weight"};
+    char name[NAME_BYTES];
+    for (int i = 0; i < COUNT(first); i++) {
+        snprintf(name, sizeof name, "%s%s", prefix, first[i]);
+        if (dt_stored_set_find(set, name))
+            return true;
+    }
+    return false;
+}
+
 static const char *find_prefix(const dt_stored_set *set, const char *const *list, int count)
 {
     for (int i = 0; i < count; i++)
-        if (find_embedding(set, list[i]))
+        if (begins_model(set, list[i]))
             return list[i];
     return NULL;
 }

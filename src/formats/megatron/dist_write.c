@@ -62,6 +62,8 @@ static dt_shape shape_of(const dist_plan *d, const dt_canonical *c)
 {
     dt_shape shape = {0};
     dt_megatron_layer l;
+    if (dt_megatron_file_shape(&d->plan->config, c, &shape))
+        return shape;
     if (d->stacked && dt_megatron_split_layer(c->spec->name, &l))
         shape.dim[shape.rank++] = stack_layers(&d->plan->config, c->spec->name);
     if (c->spec->experts)
@@ -111,6 +113,8 @@ static dt_distcp_box box_of(const dist_plan *d, const dt_canonical *c, int64_t e
     int64_t whole = c->rows / (c->spec->experts ? c->spec->experts : 1);
     dt_megatron_layer l;
     int at = 0;
+    if (dt_megatron_file_shape(&d->plan->config, c, &box.shape))
+        return box;
     if (d->stacked && dt_megatron_split_layer(c->spec->name, &l)) {
         box.offset[at] = l.layer;
         box.shape.dim[at++] = 1;

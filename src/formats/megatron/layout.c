@@ -218,11 +218,8 @@ static dt_shape shape_of(const dt_canonical *to, const extent *x)
     return shape;
 }
 
-/*
- * Tensors that are no matrix in a file: a convolution's kernel, class tokens and RADIO's positions behind an axis of one.
- * RADIO's class tokens lack that axis.
- */
-static bool file_shape(const dt_model_config *c, const dt_canonical *to, dt_shape *out)
+/* A convolution's kernel; class tokens and RADIO's positions behind an axis of one, which its class tokens lack. */
+bool dt_megatron_file_shape(const dt_model_config *c, const dt_canonical *to, dt_shape *out)
 {
     const dt_model_config *tower = c->vision ? c->vision : c;
     int64_t P = tower->patch_dim;
@@ -274,11 +271,20 @@ static dt_status map_one(dt_mapping *m, const dt_model_config *c, const dt_canon
     }
     for (int64_t e = 0; e < (experts ? experts : 1); e++)
         DT_PASS(map_expert(m, to, s, &x, e, err));
-    dt_shape file;
-    int external = file_shape(c, to, &file) ? dt_mapping_find_external(m, s->name) : -1;
-    if (external >= 0) {
-        dt_mapping_external_at(m, external)->reshaped = true;
-        dt_mapping_external_at(m, external)->file = file;
+    return DT_OK;
+}
+
+dt_status dt_megatron_finish(const dt_model_config *config, dt_mapping *m, dt_error *err)
+{
+    DT_PASS(dt_mapping_finish(m, err));
+    for (int i = 0; i < dt_mapping_count(m); i++) {
+        const dt_canonical *to = dt_mapping_at(m, i);
+        dt_shape file;
+        if (!to->count || !dt_megatron_file_shape(config, to, &file))
+            continue;
+        dt_external *e = dt_mapping_external_at(m, dt_mapping_piece_at(m, to->first)->external);
+        e->reshaped = true;
+        e->file = file;
     }
     return DT_OK;
 }
@@ -295,7 +301,7 @@ dt_status dt_megatron_map(const dt_model_config *config, const dt_stored_set *se
             return dt_fail(err, DT_FORMAT, "\"%s\" comes in halves, which only gated weights do", s.name);
         DT_PASS(map_one(m, config, to, &s, err));
     }
-    return dt_mapping_finish(m, err);
+    return dt_megatron_finish(config, m, err);
 }
 
 /* ---- tensor-parallel parts ---- */
@@ -353,11 +359,9 @@ static const char *seeing_part(const char *name)
                 {"embedder.weight", "radio"},
                 {"encoder.linear_fc1.weight", "projector"}, /* layers have theirs behind a number */
                 {"encoder.weight", "projector"}};
-    for (int i = 0; i < COUNT(sign); i++) {
-        bool whole = i > 0 && !dt_starts_with(name, sign[i].part);
-        if (strstr(name, sign[i].part) && !whole)
+    for (int i = 0; i < COUNT(sign); i++)
+        if (strstr(name, sign[i].part))
             return sign[i].type;
-    }
     return NULL;
 }
 

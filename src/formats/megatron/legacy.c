@@ -193,7 +193,7 @@ static dt_status map_all(dt_checkpoint *c, const dt_ranks *l, dt_error *err)
         dt_rank_place p = find_place(c, l, to->spec->name);
         DT_PASS(dt_ranks_map(l, to, &p, c->mapping, err));
     }
-    return dt_mapping_finish(c->mapping, err);
+    return dt_megatron_finish(&c->config, c->mapping, err);
 }
 
 /* ---- copies between ranks ---- */

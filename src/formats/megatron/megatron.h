@@ -107,6 +107,11 @@ bool dt_megatron_split_layer(const char *name, dt_megatron_layer *out); /* false
 dt_status dt_megatron_map(const dt_model_config *config, const dt_stored_set *set, const char *prefix,
                           dt_megatron_spelling spelling, dt_mapping *mapping, dt_error *err);
 
+/* Tensors that are no matrix in a file, and their shapes there; they are never cut. */
+bool dt_megatron_file_shape(const dt_model_config *config, const dt_canonical *canonical, dt_shape *out);
+/* dt_mapping_finish, and these shapes. */
+dt_status dt_megatron_finish(const dt_model_config *config, dt_mapping *mapping, dt_error *err);
+
 /* What the tensors' names say: "gpt", "t5" (an encoder), "bert" (its heads); or that it is not read yet. */
 dt_status dt_megatron_family(const dt_stored_set *set, const char **model_type, dt_error *err);
 

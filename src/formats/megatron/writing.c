@@ -123,7 +123,7 @@ static dt_status map_tensors(dt_megatron_plan *p, bool dist, dt_error *err)
         place[i] = place_of(p, to->spec->name, dist);
         DT_PASS(dt_ranks_map(&p->ranks, to, &place[i], p->mapping, err));
     }
-    DT_PASS(dt_mapping_finish(p->mapping, err));
+    DT_PASS(dt_megatron_finish(&p->config, p->mapping, err));
     return dt_export_types(p->from, p->mapping, p->options, p->arena, &p->dtype, err);
 }
 

@@ -150,6 +150,8 @@ static dt_status build(dt_graph **out, const dt_model_config *c, dt_build_mode m
 {
     dt_build_options options = smallest;
     options.mode = mode;
+    if (!dt_config_reads(c))
+        return dt_fail(err, DT_UNSUPPORTED, "ONNX graphs of a %s are not written yet", c->family);
     options.spec = dt_layer_spec_local();
     *out = dt_graph_create(err);
     return *out ? dt_model_build(*out, c, &options, err) : DT_NO_MEMORY;
