@@ -13,6 +13,31 @@
 static const dt_rng numbers = {.seed = 7, .stream = 1};
 
 /* A model of random sizes; gate, biases and tied heads by the bits of `variant`. */
+/* A tower's parts, each as its class has it or not. */
+static void vary_tower(dt_model_config *c, const char *family, uint64_t variant)
+{
+    c->patch_dim = 1 + (int64_t)(variant % 3);
+    c->img_h = c->patch_dim * (1 + (int64_t)(variant % 2));
+    c->img_w = 2 * c->patch_dim;
+    c->max_sequence_length = -1;
+    if (strcmp(family, "clip_vision_model") == 0)
+        c->projection_dim = variant & 1 ? 5 : 0;
+    if (strcmp(family, "siglip_vision_model") == 0)
+        c->vision_pooling = variant & 1 ? DT_POOL_ATTENTION : DT_POOL_NONE;
+    c->use_mask_token = (variant & 2) && c->class_token_len && !c->ln_pre;
+    if (strcmp(family, "vit") == 0) {
+        c->vision_pooling = DT_POOL_CLASS;
+        c->pooler = variant & 1;
+        c->num_classes = variant & 1 ? 0 : 3;
+    }
+    if (strcmp(family, "dinov2") == 0)
+        c->gated_linear_unit = variant & 1;
+    if (strcmp(family, "internvl_vision") == 0) {
+        c->qk_layernorm = c->qk_layernorm_whole = c->qk_layernorm_rms = variant & 1;
+        c->ln_post = variant & 2;
+    }
+}
+
 static dt_model_config some_config(const char *family, uint64_t variant)
 {
     const dt_hf_family *f = dt_hf_family_find(family);
@@ -69,6 +94,8 @@ static dt_model_config some_config(const char *family, uint64_t variant)
         c.pooler = variant & 1;
         c.add_binary_head = !c.pooler && strcmp(family, "bert") == 0;
     }
+    if (dt_config_is_tower(&c))
+        vary_tower(&c, family, variant);
     dt_config_derive(&c);
     return c;
 }
