@@ -205,13 +205,20 @@ static dt_status check_piece(const dt_mapping *m, const dt_canonical *c, const d
                    e->name, dt_shape_print(&e->shape).text, c->spec->name, c->rows, c->cols);
 }
 
+/* Does the piece before it, of the same tensor, give the same rectangle? */
+static bool is_repeat(const dt_mapping *m, const dt_canonical *c, int i)
+{
+    const dt_piece *p = &m->piece[i], *before = p - 1;
+    return i > c->first && before->to_row == p->to_row && before->to_col == p->to_col;
+}
+
 static dt_status check_canonical(const dt_mapping *m, dt_canonical *c, dt_error *err)
 {
     int64_t area = 0;
     for (int i = c->first; i < c->first + c->count; i++) {
         const dt_piece *p = &m->piece[i], *before = i > c->first ? p - 1 : NULL;
         DT_PASS(check_piece(m, c, p, err));
-        area += p->rows * p->cols;
+        area += is_repeat(m, c, i) ? 0 : p->rows * p->cols;
         bool same_band = before && before->to_row == p->to_row;
         if (before && (same_band ? before->rows != p->rows : before->to_row + before->rows > p->to_row))
             return dt_fail(err, DT_INTERNAL, "the pieces of \"%s\" are not in bands", c->spec->name);
@@ -434,7 +441,7 @@ dt_status dt_mapping_read(const dt_mapping *m, int index, const dt_block *b, con
         dt_block part;
         if (m->piece[i].to_row >= b->row + b->rows)
             break;
-        if (clip(&m->piece[i], b, &part))
+        if (!is_repeat(m, c, i) && clip(&m->piece[i], b, &part))
             DT_TRY(read_rows(m, &m->piece[i], b, &part, t, err), err, "while reading \"%s\"", c->spec->name);
     }
     return DT_OK;

@@ -7,7 +7,9 @@
  * cutting for ranks are all lists of pieces; nothing else knows how a format lies. Reading copies pieces from
  * external to canonical; writing, and gradients under the makers' names, copy the same pieces back.
  *
- * Pieces of a canonical tensor come in bands: sorted by to_row, and those of equal to_row have equal rows.
+ * Pieces of a canonical tensor come in bands: sorted by to_row, and those of equal to_row have equal rows. A rectangle
+ * may stand in several external places (T5's buckets in GGUF): pieces with one corner, one after the other, of which all
+ * are written and the first is read.
  */
 #ifndef DT_FORMATS_MAPPING_H
 #define DT_FORMATS_MAPPING_H

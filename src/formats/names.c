@@ -2,10 +2,12 @@
  * names.c - expands a name table into the pieces of a mapping, and matches names against patterns.
  *
  * Every transform is one loop: groups of rows, each with up to three parts, part p of group g being `width` rows at
- * `base + g * width` of one external tensor. A new transform is a case in describe().
+ * `base + g * width` of one external tensor. A new transform is a case in describe(). Only T5's table of buckets, whose
+ * rows are repeated, has a loop of its own.
  */
 #include "formats/names.h"
 #include "base/text.h"
+#include "formats/buckets.h"
 
 #include <stdio.h>
 #include <string.h>
@@ -138,6 +140,8 @@ static row_plan describe(dt_transform transform, const dt_canonical *to, const d
                           .parts = 1,
                           .part = {{0, 0, to->rows - c->position_offset}},
                           .first = c->position_offset};
+    case DT_MAP_buckets: /* map_buckets */
+    case DT_MAP_buckets_both:
     case DT_MAP_direct:
         break;
     }
@@ -245,6 +249,36 @@ static dt_status map_row(dt_mapping *m, const dt_canonical *to, const dt_name_ro
     return DT_OK;
 }
 
+/* Each of our rows with all the rows that repeat it; in bands, so rows of ours are the outer loop. */
+static dt_status map_buckets(dt_mapping *m, const dt_canonical *to, const dt_name_row *row,
+                             const dt_model_config *c, const int64_t numbers[2], int count, dt_error *err)
+{
+    bool both = row->transform == DT_MAP_buckets_both;
+    int64_t rows = dt_repeated_buckets(c);
+    dt_shape shape = {.rank = 2, .dim = {rows, to->cols}};
+    char name[NAME_BYTES];
+    int index = -1;
+    if (rows == 0)
+        return dt_fail(err, DT_UNSUPPORTED, "\"%s\" has no place where distances end at 128", to->spec->name);
+    if (!dt_names_fill(name, sizeof name, row->external[0], numbers, count))
+        return dt_fail(err, DT_INTERNAL, "name pattern \"%s\" does not fit \"%s\"", row->external[0],
+                       to->spec->name);
+    DT_PASS(dt_mapping_add_external(m, name, &shape, 2, &index, err));
+    for (int64_t ours = 0; ours < to->rows; ours++)
+        for (int64_t i = 0; i < rows; i++) {
+            dt_piece piece = {.external = index, .row = i, .to_row = ours, .rows = 1, .cols = to->cols};
+            if (dt_repeated_bucket(c, i, both) == ours)
+                DT_PASS(dt_mapping_add_piece(m, &piece, err));
+        }
+    return DT_OK;
+}
+
+static bool repeats_rows(const dt_name_row *row, const dt_model_config *c)
+{
+    bool table = row->transform == DT_MAP_buckets || row->transform == DT_MAP_buckets_both;
+    return table && dt_repeats_buckets(c);
+}
+
 static bool applies(dt_when when, const dt_model_config *c)
 {
     switch (when) {
@@ -286,6 +320,10 @@ dt_status dt_names_map(dt_mapping *m, const dt_name_table *table, const dt_model
         const dt_model_config *of = dt_starts_with(to->spec->name, "encoder.") ? &encoder : c;
         if (c->vision && dt_starts_with(to->spec->name, "vision_model."))
             of = c->vision;
+        if (repeats_rows(row, of)) {
+            DT_PASS(map_buckets(m, to, row, of, numbers, count, err));
+            continue;
+        }
         row_plan plan = describe(row->transform, to, of);
         DT_PASS(map_row(m, to, row, &plan, numbers, count, err));
     }

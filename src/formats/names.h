@@ -43,6 +43,8 @@ typedef enum dt_transform {
     DT_MAP_stacked_q,  /* of one tensor with rows q | k | v, q */
     DT_MAP_stacked_kv, /* … k and v → as kv */
     DT_MAP_positions,  /* position 0 lies in row x_position_offset of ours; the rows before it are nobody's */
+    DT_MAP_buckets,      /* T5's table of relative positions, rows repeated (buckets.h): a decoder's */
+    DT_MAP_buckets_both, /* … an encoder's, of both directions */
 } dt_transform;
 
 typedef enum dt_when {

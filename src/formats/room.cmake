@@ -22,6 +22,7 @@ dt_room(formats USES base tensor graph backend data nn models
     torch/zip_write.c
     torch/torch_write.c
     mapping.c
+    buckets.c
     names.c
     bind.c
     check.c

@@ -3,12 +3,15 @@
  *
  * llama.cpp's T5 has GELU (its tanh form) with a gate and ReLU without, a largest distance of 128, and does not divide
  * a tied head's input by sqrt(width): where T5 1.0 does, its logits are larger by that factor, in the same order. A
- * key of ours says so, for whoever reads the file with drivetrain.
+ * key of ours says so, for whoever reads the file with drivetrain. Tables of another largest distance are repeated for
+ * llama.cpp (formats/buckets.h), and keys of ours tell the model's own numbers, by which they are read back.
  */
 #include "formats/gguf/family.h"
 
 #include "base/json.h"
+#include "formats/buckets.h"
 
+#include <inttypes.h>
 #include <stdio.h>
 
 #define NAMES "formats/gguf/names_t5.def"
@@ -41,6 +44,39 @@ static void defaults_encoder(dt_model_config *c)
     c->encoder_only = true;
 }
 
+#define COUNT        "attention.relative_buckets_count"
+#define OWN_COUNT    "drivetrain.relative_buckets_count"
+#define OWN_DISTANCE "drivetrain.relative_max_distance"
+
+/* Of a table that was repeated, the model's own number of buckets and largest distance. */
+static dt_status read_buckets(dt_model_config *c, const json_t *json, dt_error *err)
+{
+    int64_t rows = c->relative_attention_num_buckets;
+    if (!json_object_get(json, OWN_COUNT))
+        return DT_OK;
+    DT_PASS(dt_json_int(json, OWN_COUNT, &c->relative_attention_num_buckets, err));
+    DT_PASS(dt_json_int(json, OWN_DISTANCE, &c->relative_attention_max_distance, err));
+    int64_t expected = dt_repeated_buckets(c);
+    if (rows == expected)
+        return DT_OK;
+    return dt_fail(err, DT_MISMATCH,
+                   "\"" COUNT "\" is %" PRId64 ", expected %" PRId64 " of %" PRId64
+                   " buckets up to a distance of %" PRId64 " (\"" OWN_COUNT "\", \"" OWN_DISTANCE "\")",
+                   rows, expected, c->relative_attention_num_buckets, c->relative_attention_max_distance);
+}
+
+/* Where there is no such table, llama.cpp's distance stays, and reading back finds the difference. */
+static int write_buckets(const dt_model_config *c, json_t *json)
+{
+    int64_t rows = dt_repeated_buckets(c);
+    if (rows == 0 || !dt_repeats_buckets(c))
+        return 0;
+    int failed = json_object_set_new(json, COUNT, json_integer(rows));
+    failed |= json_object_set_new(json, OWN_COUNT, json_integer(c->relative_attention_num_buckets));
+    failed |= json_object_set_new(json, OWN_DISTANCE, json_integer(c->relative_attention_max_distance));
+    return failed;
+}
+
 static dt_status read(dt_model_config *c, const json_t *json, const dt_hf_evidence *evidence, dt_error *err)
 {
     c->gated_linear_unit = dt_gguf_has(json, "enc.blk.0.ffn_gate.weight");
@@ -48,6 +84,7 @@ static dt_status read(dt_model_config *c, const json_t *json, const dt_hf_eviden
     DT_PASS(dt_json_bool(json, "drivetrain.scale_decoder_outputs", &c->scale_decoder_outputs, err));
     c->decoder_num_layers = c->encoder_num_layers;
     DT_PASS(dt_json_int(json, "decoder_block_count", &c->decoder_num_layers, err));
+    DT_PASS(read_buckets(c, json, err));
     c->num_layers = c->encoder_only ? c->encoder_num_layers : c->decoder_num_layers;
     c->no_output_layer_bias = !evidence->head && !c->encoder_only;
     return DT_OK;
@@ -57,6 +94,7 @@ static dt_status write(const dt_model_config *c, json_t *json, dt_error *err)
 {
     int failed = json_object_set_new(json, "context_length",
                                      json_integer(c->max_sequence_length > 0 ? c->max_sequence_length : 512));
+    failed |= write_buckets(c, json);
     failed |= json_object_set_new(json, "attention.value_length", json_integer(c->kv_channels));
     failed |= json_object_set_new(json, "attention.layer_norm_epsilon", json_real(c->layernorm_epsilon));
     if (!c->encoder_only)
