@@ -8,7 +8,7 @@ DESTDIR ?=
 PREFIX ?= /usr/local
 
 .DEFAULT_GOAL := all
-.PHONY: all dev test demo asan tsan fuzz interop bench install clean help setup
+.PHONY: all dev test demo demo-vision asan tsan fuzz interop bench install clean help setup
 
 all: ## build the release: library, program, tests
 all: build-release
@@ -33,6 +33,11 @@ test: build-release
 demo: ## pronounce words with a small trained T5, verify it, convert it; WORDS="…" for your own
 demo: build-release
 	@WORDS="$(WORDS)" tools/demo build/release
+
+demo-vision: ## read ten thousand digits with a small trained ViT, and draw those it gets wrong
+demo-vision: build-release
+	@mkdir -p build/demo-vision
+	@build/release/examples/vit-mnist examples/vit-mnist/vit_mnist_gpu.pt examples/vit-mnist/mnist build/demo-vision/mistakes.png
 
 asan: ## run the suite under AddressSanitizer and UndefinedBehaviorSanitizer
 asan: build-asan
@@ -65,4 +70,4 @@ clean: ## remove everything that was built
 	rm -rf build
 
 help: ## this list
-	@awk -F ': ## ' '/^[a-z]+: ## / { printf "  make %-9s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
+	@awk -F ': ## ' '/^[a-z-]+: ## / { printf "  make %-11s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)

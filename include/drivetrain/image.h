@@ -20,6 +20,7 @@
 
 #include <drivetrain/status.h>
 
+#include <stdbool.h>
 #include <stdint.h>
 
 #ifdef __cplusplus
@@ -79,6 +80,13 @@ typedef enum dt_image_alpha {
 
 /** An RGB copy. */
 dt_status dt_image_to_rgb(dt_image **out, const dt_image *image, dt_image_alpha alpha, dt_error *err);
+
+/**
+ * Write a picture as an 8-bit PNG, RGB or RGBA as it is; the file appears only when complete.
+ *
+ * Errors  DT_IO names the file, also one that exists, unless `replace`; DT_UNSUPPORTED built without libpng.
+ */
+dt_status dt_image_save_png(const dt_image *image, const char *path, bool replace, dt_error *err);
 
 /* ---- resizing ---- */
 

@@ -39,7 +39,7 @@ dt_room(data
     chat/chat_template.c
     image/decode.c image/picture.c image/exif.c image/resize.c image/resize_fast.c image/resize_pillow.c
     image/resize_torchvision.c
-    image/config.c image/processor.c image/tiling.c ${dt_image_decoders}
+    image/config.c image/processor.c image/tiling.c image/write_png.c ${dt_image_decoders}
     jinja/template.c jinja/lexer.c jinja/parser.c jinja/parse_expression.c jinja/value.c jinja/text_of.c
     jinja/json_of.c jinja/compare.c jinja/attribute.c jinja/evaluate.c jinja/operators.c jinja/execute.c
     jinja/call.c jinja/filters.c jinja/filters_sequence.c jinja/filters_text.c jinja/text_work.c jinja/tests.c

@@ -99,6 +99,8 @@ dt_status dt_ct2_write(const dt_checkpoint *checkpoint, const char *path, const 
                        dt_export_result *result, dt_error *err);
 bool dt_llama2c_detect(const char *path);
 dt_status dt_llama2c_open(dt_checkpoint *checkpoint, const dt_open_options *options, dt_error *err);
+bool dt_vit_pytorch_detect(const char *path);
+dt_status dt_vit_pytorch_open(dt_checkpoint *checkpoint, const dt_open_options *options, dt_error *err);
 bool dt_nemo_detect(const char *path);
 dt_status dt_nemo_open(dt_checkpoint *checkpoint, const dt_open_options *options, dt_error *err);
 bool dt_gguf_model_detect(const char *path);

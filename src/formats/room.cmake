@@ -98,6 +98,7 @@ dt_room(formats USES base tensor graph backend data nn models
     megatron/distcp_write.c
     llama2c/read.c
     llama2c/open.c
+    vit_pytorch/open.c
     onnx/wire.c
     onnx/nodes.c
     onnx/lower.c
