@@ -32,6 +32,8 @@ OSS = base(head_dim=16, intermediate_size=64, num_local_experts=4, num_experts_p
                                 truncate=True))
 GEMMA = base(head_dim=16, query_pre_attn_scalar=16, sliding_window=6)
 SHORT, LONG = [1.0 + 0.1 * i for i in range(8)], [1.5 + 0.2 * i for i in range(8)]
+T5 = dict(vocab_size=120, d_model=64, d_kv=16, d_ff=96, num_layers=3, num_decoder_layers=2, num_heads=4, decoder_start_token_id=0,
+          feed_forward_proj="gated-gelu", tie_word_embeddings=False, relative_attention_num_buckets=16)
 WINDOWS = ["sliding_attention", "sliding_attention", "full_attention"]
 YARN = dict(rope_theta=100.0, rope_type="yarn", factor=4.0, original_max_position_embeddings=16)
 
@@ -62,6 +64,13 @@ MODELS = {
                                                               original_max_position_embeddings=32))),
     "starcoder2": (tf.Starcoder2ForCausalLM, base(sliding_window=None, hidden_act="gelu_pytorch_tanh")),
     "starcoder2-window": (tf.Starcoder2ForCausalLM, base(sliding_window=20, hidden_act="gelu_pytorch_tanh")),
+    "t5": (tf.T5ForConditionalGeneration, {**T5, "relative_attention_num_buckets": 32}),
+    "t5-near": (tf.T5ForConditionalGeneration, {**T5, "relative_attention_max_distance": 32}),
+    "t5-farther": (tf.T5ForConditionalGeneration, {**T5, "relative_attention_num_buckets": 32, "relative_attention_max_distance": 64}),
+    "t5-tied": (tf.T5ForConditionalGeneration, {**T5, "feed_forward_proj": "relu", "tie_word_embeddings": True,
+                                                "relative_attention_max_distance": 20}),
+    "umt5": (tf.UMT5ForConditionalGeneration, {**T5, "relative_attention_max_distance": 32}),
+    "t5-encoder": (tf.T5EncoderModel, {**T5, "relative_attention_max_distance": 100}),
     "nemotron": (tf.NemotronForCausalLM, base(partial_rotary_factor=0.5)),
 }
 
