@@ -163,7 +163,8 @@ DT_LANES void put_scales(uint8_t *out, const fit *f, float most_scale, float mos
           by_minimum = most_minimum > 0 ? 63 / most_minimum : 0;
     memset(out, 0, 12);
     for (int j = 0; j < LANES; j++) {
-        int s = nearest(by_scale * f->scale[j]), m = nearest(by_minimum * f->minimum[j]);
+        /* of a block whose largest is too small to be divided by, the low byte counts, as in ggml */
+        int s = (uint8_t)nearest(by_scale * f->scale[j]), m = (uint8_t)nearest(by_minimum * f->minimum[j]);
         s = s < 63 ? s : 63;
         m = m < 63 ? m : 63;
         if (j < 4) {

@@ -12,7 +12,7 @@
 static inline void gg_number(dt_text *t, uint64_t value, int bytes)
 {
     for (int i = 0; i < bytes; i++)
-        dt_text_append(t, &(char){(char)(value >> (8 * i))}, 1);
+        dt_text_append(t, &(char){(char)(i < 8 ? value >> (8 * i) : 0)}, 1);
 }
 
 static inline void gg_text(dt_text *t, const char *text)
