@@ -84,7 +84,7 @@ dt_status dt_image_to_rgb(dt_image **out, const dt_image *image, dt_image_alpha 
 /**
  * Write a picture as an 8-bit PNG, RGB or RGBA as it is; the file appears only when complete.
  *
- * Errors  DT_IO names the file, also one that exists, unless `replace`; DT_UNSUPPORTED built without libpng.
+ * Errors  DT_INVALID the file exists, and is not to be replaced; DT_IO; DT_UNSUPPORTED built without libpng.
  */
 dt_status dt_image_save_png(const dt_image *image, const char *path, bool replace, dt_error *err);
 

@@ -284,8 +284,9 @@ static dt_exit inspect(const command_line *line, dt_checkpoint *c)
     dt_error err = {0};
     dt_tokenizer *tokenizer = NULL;
     bool sound = true;
-    if (open_tokenizer(line, line->positional[0], text_of(line, "tokenizer") != NULL, &tokenizer, &err) !=
-        DT_OK)
+    bool reads = dt_config_reads(dt_checkpoint_config(c)) || text_of(line, "tokenizer");
+    if (reads && open_tokenizer(line, line->positional[0], text_of(line, "tokenizer") != NULL, &tokenizer,
+                                &err) != DT_OK)
         sound = report_failure(&err) == DT_EXIT_DONE;
     if (flag(line, "check")) {
         dt_error_clear(&err);

@@ -26,6 +26,7 @@ static const char *const KINDS[][FILES] = {
     {".metadata", "common.pt", "__0_0.distcp"},
     {"config.json", "pytorch_model.bin.index.json", "a.bin"},
     {"context/model.yaml", "weights/.metadata", "weights/__0_0.distcp", "weights/common.pt"},
+    {"model.pt", "model.json"},
 };
 
 enum { KIND_COUNT = sizeof KINDS / sizeof KINDS[0] };
@@ -142,7 +143,9 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t bytes)
         size_t length = take(&data, &bytes, &file);
         write_file(folder, KINDS[kind][i], file, length);
     }
-    if (dt_checkpoint_open(&c, folder, NULL, &err) == DT_OK)
+    char path[512]; /* vit-pytorch's is a file, not a folder */
+    snprintf(path, sizeof path, "%s%s", folder, strcmp(KINDS[kind][0], "model.pt") == 0 ? "/model.pt" : "");
+    if (dt_checkpoint_open(&c, path, NULL, &err) == DT_OK)
         read_tensors(c);
     else if (c || !err.line_count)
         abort(); /* an error has a story and no checkpoint */

@@ -289,6 +289,31 @@ static void image_decode__survives_every_broken_file(void **state)
     assert_in_range(decoded, 200, tried);
 }
 
+/* What is written reads back; a file that is there stays, unless it may be replaced. */
+static void image_decode__a_written_png_reads_back(void **state)
+{
+    uint8_t pixels[4 * 7 * 5];
+    char path[4096];
+    dt_error err = {0};
+    dt_image *image, *again;
+    snprintf(path, sizeof path, "%s/a.png", (char *)*state);
+    for (int i = 0; i < (int)sizeof pixels; i++)
+        pixels[i] = (uint8_t)(i * 37 + 11);
+    for (int channels = 3; channels <= 4; channels++) {
+        assert_ok(dt_image_create(&image, pixels, 7, 5, channels, &err), err);
+        assert_ok(dt_image_save_png(image, path, true, &err), err);
+        assert_fails(dt_image_save_png(image, path, false, &err), DT_INVALID, err, "a.png");
+        assert_ok(dt_image_open(&again, path, NULL, &err), err);
+        assert_string_equal(dt_image_format(again), "PNG");
+        assert_int_equal(dt_image_width(again), 7);
+        assert_int_equal(dt_image_height(again), 5);
+        assert_int_equal(dt_image_channels(again), channels);
+        assert_memory_equal(dt_image_pixels(again), pixels, (size_t)(7 * 5 * channels));
+        dt_image_close(image);
+        dt_image_close(again);
+    }
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -300,6 +325,7 @@ int main(void)
         cmocka_unit_test(image_decode__checks_the_budget_before_decoding),
         cmocka_unit_test(image_decode__names_what_it_does_not_read),
         cmocka_unit_test(image_decode__refuses_what_is_cut_short),
+        cmocka_unit_test_setup_teardown(image_decode__a_written_png_reads_back, make_folder, remove_folder),
         cmocka_unit_test_setup_teardown(image_decode__survives_every_broken_file, make_folder, remove_folder),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);

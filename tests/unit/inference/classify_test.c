@@ -168,6 +168,52 @@ static void classify__heads_must_be_told_and_fit(void **state)
     dt_checkpoint_close(c);
 }
 
+/* Right answers among the first `count` digits of class 0 to 2, by a model of three classes. */
+static int right_of_three(dt_model *model, const digits *d, const float *planes, int count)
+{
+    dt_error err = {0};
+    int right = 0;
+    for (int64_t i = 0, taken = 0; taken < count && i < d->count; i++) {
+        float l[3];
+        if (d->label[i] > 2)
+            continue;
+        const dt_classify_input in = {planes + i * SIDE * SIDE, SIDE, SIDE};
+        assert_ok(dt_classify(model, 1, &in, NULL, l, 3, &err), err);
+        int best = l[1] > l[0] ? 1 : 0;
+        right += (l[2] > l[best] ? 2 : best) == d->label[i];
+        taken++;
+    }
+    return right;
+}
+
+/* Other sizes of the layout: patches of 7, heads of 16 and of 1. The shares are those of the data's own description. */
+static void classify__models_of_other_sizes_read_as_published(void **state)
+{
+    static const struct {
+        const char *name;
+        int right; /* of a thousand */
+    } models[] = {{"vit_mnist_3class.pt", 993}, {"vit_455_mlp.pt", 983}};
+    digits d;
+    const char *data = getenv("DT_DATA");
+    const float *planes = digits_of(&d);
+    write_text(*state, "config.json", "{\"num_attention_heads\": 4, \"activation_func\": \"relu\"}");
+    for (size_t i = 0; i < sizeof models / sizeof *models; i++) {
+        char path[4096], config[4096];
+        dt_error err = {0};
+        dt_model *model = NULL;
+        snprintf(path, sizeof path, "%s/checkpoints/vit-mnist/%s", data ? data : "?", models[i].name);
+        snprintf(config, sizeof config, "%s/config.json", (char *)*state);
+        if (access(path, R_OK) != 0)
+            skip();
+        dt_model_options o = {.threads = 1, .open.config = config};
+        assert_ok(dt_model_open(&model, path, &o, &err), err);
+        assert_int_equal(right_of_three(model, &d, planes, 1000), models[i].right);
+        dt_model_close(model);
+    }
+    free((void *)(uintptr_t)planes);
+    digits_free(&d);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -176,6 +222,8 @@ int main(void)
         cmocka_unit_test(classify__a_picture_has_the_same_bits_in_any_company),
         cmocka_unit_test(classify__what_cannot_be_is_refused_by_name),
         cmocka_unit_test_setup_teardown(classify__heads_must_be_told_and_fit, make_folder, remove_folder),
+        cmocka_unit_test_setup_teardown(classify__models_of_other_sizes_read_as_published, make_folder,
+                                        remove_folder),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
