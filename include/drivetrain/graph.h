@@ -122,6 +122,8 @@ typedef enum dt_activation {
 dt_tensor *dt_embedding(dt_graph *g, dt_tensor *table, dt_tensor *ids);
 /** The same from row `first` of the table on: id 0 picks that row. */
 dt_tensor *dt_embedding_from(dt_graph *g, dt_tensor *table, dt_tensor *ids, int64_t first);
+/** dt_embedding whose row `padding` gets no gradient from this use (PyTorch's padding_idx); -1: every row gets its own. */
+dt_tensor *dt_embedding_padded(dt_graph *g, dt_tensor *table, dt_tensor *ids, int64_t padding);
 /**
  * Absolute positions as waves → [T, width]: the sines of (position + first) · frequency, then the cosines, then zeros.
  * `frequencies` [2F] are F numbers and below them what their rounding to f32 left over, so that angles have 48 bits;

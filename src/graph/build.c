@@ -203,9 +203,17 @@ dt_tensor *dt_embedding(dt_graph *g, dt_tensor *table, dt_tensor *ids)
 
 dt_tensor *dt_embedding_from(dt_graph *g, dt_tensor *table, dt_tensor *ids, int64_t first)
 {
-    dt_attributes attr = {.embedding = {first}};
+    dt_attributes attr = {.embedding = {.first = first}};
     if (first < 0 || first > INT32_MAX)
         dt_graph_fail(g, DT_INVALID, "embedding: row %lld cannot be the first", (long long)first);
+    return result_of(g, DT_OP_embedding, &attr, INPUTS(table, ids));
+}
+
+dt_tensor *dt_embedding_padded(dt_graph *g, dt_tensor *table, dt_tensor *ids, int64_t padding)
+{
+    dt_attributes attr = {.embedding = {.still = padding + 1}};
+    if (padding < -1 || padding > INT32_MAX)
+        dt_graph_fail(g, DT_INVALID, "embedding: row %lld cannot be the padding's", (long long)padding);
     return result_of(g, DT_OP_embedding, &attr, INPUTS(table, ids));
 }
 

@@ -82,6 +82,7 @@ enum {
 typedef union dt_attributes {
     struct {
         int64_t first; /* embedding and its gradient: row of the table that id 0 stands for */
+        int64_t still; /* 1 + the id whose row gets no gradient from this use; 0: none */
     } embedding;
     struct {
         bool other; /* put_rows: of merge_rows' second source */

@@ -623,6 +623,7 @@ static dt_model_config influence(const dt_model_config *config)
         c.num_layers = 0;
     if (!c.positions_skip_padding)
         c.pad_token_id = 0;
+    c.padding_row_still = false; /* says how to train, not what is computed */
     c.padded_vocab_size = c.bos_token_id = c.decoder_start_token_id = 0;
     return c;
 }

@@ -60,7 +60,7 @@ static dt_tensor *token_types(const dt_stack *s)
 dt_tensor *dt_stack_embed(const dt_stack *s, dt_tensor *tokens)
 {
     const dt_model_config *c = s->config;
-    dt_tensor *x = dt_embedding(s->g, words(s), tokens); /* [T, H] */
+    dt_tensor *x = dt_embedding_padded(s->g, words(s), tokens, c->padding_row_still ? c->pad_token_id : -1);
     if (c->embedding_multiplier != 0)
         x = dt_scale(s->g, x, c->embedding_multiplier);
     if (c->position_embedding_type == DT_POSITION_LEARNED)

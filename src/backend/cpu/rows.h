@@ -424,10 +424,10 @@ static void scale_columns(const dt_kernel_call *call, int thread, int threads)
 
 /*
  * out[first + index[t]] += dy[t], `other`: out[-1 - index[t]]; a thread owns rows of `out` and looks through all indices
- * for them.
+ * for them. What the index `still` has is dropped.
  */
-static void scatter(const dt_data *dy, const dt_data *index, int64_t first, bool other, const dt_data *out,
-                    int thread, int threads)
+static void scatter(const dt_data *dy, const dt_data *index, int64_t first, int64_t still, bool other,
+                    const dt_data *out, int thread, int threads)
 {
     const int32_t *ids = index->data;
     int64_t begin, end;
@@ -435,21 +435,21 @@ static void scatter(const dt_data *dy, const dt_data *index, int64_t first, bool
     memset(row_of(out, begin), 0, (size_t)((end - begin) * out->dim[1]) * sizeof(float));
     for (int64_t t = 0; t < index->dim[0]; t++) {
         int64_t to = other ? -1 - (int64_t)ids[t] : first + ids[t];
-        if (to >= begin && to < end)
+        if (to >= begin && to < end && ids[t] != still)
             add_row(row_of(out, to), row_of(dy, t), out->dim[1]);
     }
 }
 
 static void embedding_grad(const dt_kernel_call *call, int thread, int threads)
 {
-    scatter(&call->input[1], &call->input[0], call->op->attr.embedding.first, false, &call->output[0], thread,
-            threads);
+    scatter(&call->input[1], &call->input[0], call->op->attr.embedding.first,
+            call->op->attr.embedding.still - 1, false, &call->output[0], thread, threads);
 }
 
 static void put_rows(const dt_kernel_call *call, int thread, int threads)
 {
-    scatter(&call->input[0], &call->input[1], 0, call->op->attr.rows.other, &call->output[0], thread,
-            threads);
+    scatter(&call->input[0], &call->input[1], 0, INT64_MIN, call->op->attr.rows.other, &call->output[0],
+            thread, threads);
 }
 
 static void column_sum(const dt_kernel_call *call, int thread, int threads)

@@ -49,7 +49,7 @@ static void add_up(const dt_data *dy, const int32_t *ids, int64_t t, int64_t to,
 
 /* Id i is row first + i; `other`: row -1 - i. Ids of no row are of another source. */
 static void scatter(const dt_kernel_call *call, const dt_data *dy, const dt_data *ids, int64_t first,
-                    bool other, int thread, int threads)
+                    int64_t still, bool other, int thread, int threads)
 {
     const dt_data *out = &call->output[0];
     int64_t cols = dt_reference_cols(out), begin, end;
@@ -59,20 +59,21 @@ static void scatter(const dt_kernel_call *call, const dt_data *dy, const dt_data
     dt_share(dt_reference_rows(ids), 1, thread, threads, &begin, &end);
     for (int64_t t = begin; t < end; t++) {
         int64_t id = ((const int32_t *)ids->data)[t], to = other ? -1 - id : first + id;
-        if (to >= 0 && is_first(ids->data, t))
+        if (to >= 0 && ((const int32_t *)ids->data)[t] != still && is_first(ids->data, t))
             add_up(dy, ids->data, t, to, out, (double *)call->scratch + thread * cols);
     }
 }
 
 void dt_reference_embedding_grad(const dt_kernel_call *call, int thread, int threads)
 {
-    int64_t first = call->op->attr.embedding.first;
-    scatter(call, &call->input[1], &call->input[0], first, false, thread, threads); /* ids, dy, table */
+    int64_t first = call->op->attr.embedding.first, still = call->op->attr.embedding.still - 1;
+    scatter(call, &call->input[1], &call->input[0], first, still, false, thread,
+            threads); /* ids, dy, table */
 }
 
 void dt_reference_put_rows(const dt_kernel_call *call, int thread, int threads)
 {
-    scatter(call, &call->input[0], &call->input[1], 0, call->op->attr.rows.other, thread,
+    scatter(call, &call->input[0], &call->input[1], 0, INT64_MIN, call->op->attr.rows.other, thread,
             threads); /* dy, index, x */
 }
 

@@ -28,6 +28,7 @@ static void common_defaults(dt_model_config *c, int64_t vocab, int64_t pad, int3
     c->ffn_hidden_size = 4096;
     c->max_sequence_length = 1024;
     c->pad_token_id = pad;
+    c->padding_row_still = true;
     c->eos_count = 1;
     c->eos_token_ids[0] = eos;
     c->decoder_start_token_id = start;
@@ -122,12 +123,20 @@ static dt_status read_bart(dt_model_config *c, const json_t *json, const dt_hf_e
     return read_common(c, json, evidence, false, err);
 }
 
-/* Positions are counted from the padding token's id on. */
+/* Positions are counted from the padding token's id on, and padding has none: a text that starts with it would be shifted. */
 static dt_status read_m2m_100(dt_model_config *c, const json_t *json, const dt_hf_evidence *evidence,
                               dt_error *err)
 {
     int64_t pad = c->pad_token_id;
     DT_PASS(dt_json_int(json, "pad_token_id", &pad, err));
+    int64_t start = c->decoder_start_token_id;
+    DT_PASS(dt_json_int(json, "decoder_start_token_id", &start, err));
+    if (start == pad)
+        return dt_fail(
+            err, DT_UNSUPPORTED,
+            "key \"decoder_start_token_id\" is %lld, the padding token, which has no position in this "
+            "class; drivetrain counts every token",
+            (long long)start);
     c->position_offset = pad + 1;
     return read_common(c, json, evidence, false, err);
 }

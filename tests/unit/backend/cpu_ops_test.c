@@ -113,6 +113,7 @@ static void make_embedding_grad(rig_case *c, cpu_dice *dice)
 {
     int64_t V = cpu_size(dice, MOST), H = cpu_size(dice, MOST), T = cpu_size(dice, 200);
     c->attr.embedding.first = cpu_roll(dice, 0, V - 1);
+    c->attr.embedding.still = cpu_roll(dice, 0, V - c->attr.embedding.first); /* 0: none */
     c->in[0] = rig_ids(T, cpu_ids(dice, T, 0, V - c->attr.embedding.first));
     c->in[1] = rig_rows(T, H, cpu_floats(dice, T * H, 1));
     c->in[2] = rig_weight(V, H, cpu_floats(dice, V * H, 1));

@@ -186,6 +186,8 @@ static void reference_ops__rows_are_gathered_and_added_back(void **state)
                    .attr.embedding.first = 1,
                    .in = {rig_ids(4, shifted), rig_rows(4, 2, dy), rig_weight(3, 2, table)}};
     expect(&c, (double[]){0, 0, 10, 20, 1101, 2202}, 6);
+    c.attr.embedding.still = 1 + 1; /* the gradient of id 1 is dropped */
+    expect(&c, (double[]){0, 0, 10, 20, 0, 0}, 6);
     c = (rig_case){.kind = DT_OP_take_rows, .in = {rig_on(rig_rows(3, 2, table), "source"), rig_ids(4, ids)}};
     expect(&c, (double[]){5, 6, 1, 2, 5, 6, 5, 6}, 8);
     c = (rig_case){.kind = DT_OP_put_rows,

@@ -294,6 +294,25 @@ static void bad_checkpoint__unknown_mathematics_names_the_key(void **state)
     }
 }
 
+/* M2M100 counts positions past padding: where texts start with it, every position would be another one. */
+static void bad_checkpoint__padding_that_starts_a_text_names_the_key(void **state)
+{
+    char from[4096];
+    dt_error err = {0};
+    if (!model_folder(from, "hf/m2m100"))
+        skip();
+    assert_ok(
+        dt_copy_file(in_folder(from, "model.safetensors"), in_folder(*state, "model.safetensors"), &err),
+        err);
+    assert_ok(dt_copy_file(in_folder(from, "config.json"), in_folder(*state, "config.json"), &err), err);
+    dt_checkpoint *c = open_model(*state, NULL);
+    assert_true(dt_checkpoint_config(c)->padding_row_still);
+    int64_t padding = dt_checkpoint_config(c)->pad_token_id;
+    dt_checkpoint_close(c);
+    set_key(*state, "decoder_start_token_id", json_integer(padding));
+    assert_refuses(*state, DT_UNSUPPORTED, "key \"decoder_start_token_id\" is");
+}
+
 /* Layers that are not all alike: what cannot be one of them, and what does not say enough. */
 static void bad_checkpoint__impossible_layer_shapes_are_refused(void **state)
 {
@@ -585,6 +604,8 @@ int main(void)
         cmocka_unit_test_setup_teardown(bad_checkpoint__a_null_end_token_is_none, make_folder, remove_folder),
         cmocka_unit_test_setup_teardown(bad_checkpoint__dense_act_fn_goes_before_feed_forward_proj,
                                         make_folder, remove_folder),
+        cmocka_unit_test_setup_teardown(bad_checkpoint__padding_that_starts_a_text_names_the_key, make_folder,
+                                        remove_folder),
         cmocka_unit_test_setup_teardown(bad_checkpoint__unknown_mathematics_names_the_key, make_folder,
                                         remove_folder),
         cmocka_unit_test_setup_teardown(bad_checkpoint__impossible_layer_shapes_are_refused, make_folder,
