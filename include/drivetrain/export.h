@@ -37,16 +37,17 @@ bool dt_target_takes(const char *words, const char *word);
 typedef struct dt_export_request {
     const char *target; /**< a row's name */
     const char *type;   /**< data type to store; NULL = as the source stores */
-    const char *model_type; /**< what it is exported as ("llama"); NULL = what the source or its family says */
-    bool build;             /**< trtllm: build the engine, too, by trtllm-build of PATH, in OUTPUT/engine */
+    const char
+        *model_type; /**< what it is exported as ("llama"); NULL = what the source or its family says */
+    bool build;      /**< trtllm: build the engine, too, by trtllm-build of PATH, in OUTPUT/engine */
     dt_export_options
         write;            /**< layout, names, progress; format, cast and dtype are filled in from the above */
     dt_open_options open; /**< how the source is opened */
     bool unproved;        /**< do not load the result again */
     const char *check_text; /**< quantised: the text to judge on; NULL = rows that the source writes */
-    bool ask_peer;        /**< the target's own runtime must answer alike, too */
-    const char *python;   /**< that runs runtimes; NULL = python3 of PATH */
-    const char *peers;    /**< the folder of their scripts (share/drivetrain/peers) */
+    bool ask_peer;          /**< the target's own runtime must answer alike, too */
+    const char *python;     /**< that runs runtimes; NULL = python3 of PATH */
+    const char *peers;      /**< the folder of their scripts (share/drivetrain/peers) */
     uint64_t
         proof_memory; /**< bytes that computing both models may take; more: tensors alone. 0 = a quarter of the machine */
 } dt_export_request;
@@ -56,7 +57,8 @@ typedef struct dt_exported {
     dt_export_result written;
     dt_verify_report *proof; /**< NULL when unproved */
     dt_verify_report
-        *peer;          /**< the artefact against its target's own runtime; NULL when that was not asked */
+        *peer; /**< the artefact against its target's own runtime; NULL when that was not asked */
+    const char *peer_reason; /**< why the peer's tolerance is what it is; static, or NULL */
     const char *note;   /**< what the proof cannot show, for want of a peer that was asked; static, or NULL */
     const char *reason; /**< why the proof's tolerance is what it is; static */
     double seconds;     /**< of writing, without the proof */

@@ -194,7 +194,8 @@ static dt_status prove(dt_exported *out, const dt_checkpoint *from, const char *
     const dt_peer *peer;
     if (request->ask_peer) {
         DT_PASS(dt_peer_find(request->target, &peer, err));
-        DT_PASS(dt_peer_ask(&out->peer, peer, dt_checkpoint_config(from), output, request, err));
+        DT_PASS(dt_peer_ask(&out->peer, &out->peer_reason, peer, dt_checkpoint_config(from), output, request,
+                            err));
     }
     if (is_engine(request))
         return prove_engine(out, from, output, request, err);

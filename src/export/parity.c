@@ -124,10 +124,11 @@ static json_t *text_json(const dt_verify_text *t)
 }
 
 /* What the target's own runtime said of the artefact. */
-static json_t *peer_json(const dt_verify_report *r)
+static json_t *peer_json(const dt_verify_report *r, const char *reason)
 {
-    return r ? json_pack("{s:s?, s:b, s:f, s:o, s:o}", "runtime", r->source, "pass", r->pass, "tolerance",
-                         r->tolerance, "points", points_json(r), "greedy", text_json(&r->greedy))
+    return r ? json_pack("{s:s?, s:b, s:f, s:s?, s:o, s:o}", "runtime", r->source, "pass", r->pass,
+                         "tolerance", r->tolerance, "reason", reason, "points", points_json(r), "greedy",
+                         text_json(&r->greedy))
              : json_null();
 }
 
@@ -139,7 +140,7 @@ static json_t *report_json(const dt_exported *e, json_t *artefact, json_t *sourc
                      DT_VERSION, "pass", r->pass, "dtype", r->dtype, "tolerance", r->tolerance, "reason",
                      e->reason, "first_divergence", r->first_divergence, "remark", r->remark, "note", e->note,
                      "points", points_json(r), "unchecked", strings_json(r->unchecked, r->unchecked_count),
-                     "artefact", artefact, "source", source, "peer", peer_json(e->peer));
+                     "artefact", artefact, "source", source, "peer", peer_json(e->peer, e->peer_reason));
 }
 
 /* ---- for people ---- */
@@ -196,13 +197,16 @@ static void put_report(dt_text *t, const dt_exported *e, const json_t *artefact,
         dt_text_printf(t, "%s\n", e->note);
     dt_text_printf(t, "allowed   %.1e: %s\n\n", r->tolerance, e->reason);
     if (e->peer)
-        dt_text_printf(
-            t, "%-9s %s: %s says the same of the artefact: logits within %.1e of %.1e allowed, %s\n\n",
-            "peer", e->peer->pass ? "yes" : "NO", e->peer->source ? e->peer->source : "the runtime",
-            e->peer->point_count ? e->peer->points[0].max_rel : 0.0, e->peer->tolerance,
-            !e->peer->greedy.present ? "no text"
-            : e->peer->greedy.match  ? "the same text"
-                                     : "ANOTHER TEXT");
+        dt_text_printf(t,
+                       "%-9s %s: %s says the same of the artefact: logits within %.1e of %.1e allowed, %s\n"
+                       "          %s\n\n",
+                       "peer", e->peer->pass ? "yes" : "NO",
+                       e->peer->source ? e->peer->source : "the runtime",
+                       e->peer->point_count ? e->peer->points[0].max_rel : 0.0, e->peer->tolerance,
+                       !e->peer->greedy.present ? "no text"
+                       : e->peer->greedy.match  ? "the same text"
+                                                : "ANOTHER TEXT",
+                       e->peer_reason ? e->peer_reason : "");
     put_side(t, "artefact", artefact);
     put_side(t, "source", source);
     put_points(t, r);

@@ -12,6 +12,7 @@
 #include "base/rng.h"
 #include "base/text.h"
 #include "export/spawn.h"
+#include "verify/recording.h"
 
 #include <stdio.h>
 #include <stdlib.h>
@@ -21,7 +22,7 @@
 enum { PATH_BYTES = 4096, ROWS = 3, NEW_TOKENS = 8, NOT_INSTALLED = 77, LOG_BYTES = 2048 };
 
 static const dt_peer peers[] = {
-#define PEER(target, script, tolerance, install) {target, script, tolerance, install},
+#define PEER(target, script, tolerance, reduced, install) {target, script, tolerance, reduced, install},
 #include "export/peers.def"
 #undef PEER
 };
@@ -135,13 +136,29 @@ static dt_status refused(const dt_peer *peer, int code, const char *log, dt_erro
     return dt_fail(err, DT_MISMATCH, "%s ended with code %d: %.400s", peer->script, code, words);
 }
 
+/* What the runtime's own arithmetic may cost, by the type that its recording names. */
+static dt_status choose_tolerance(const dt_peer *peer, const char *answer, double *tolerance,
+                                  const char **reason, dt_error *err)
+{
+    dt_recording recording = {0};
+    DT_PASS(dt_recording_open(&recording, answer, err));
+    const char *type = recording.dtype ? recording.dtype : "f32";
+    bool half = strcmp(type, "f16") == 0, reduced = half || strcmp(type, "bf16") == 0;
+    *tolerance = reduced ? peer->reduced : peer->tolerance;
+    *reason = half      ? "the runtime computes in f16, eleven significant bits a step"
+              : reduced ? "the runtime computes in bf16, eight significant bits a step"
+                        : "the runtime computes in f32, with sums in its own order and functions of its own";
+    dt_recording_close(&recording);
+    return DT_OK;
+}
+
 static dt_status ask(const dt_peer *peer, const dt_model_config *c, const char *output, const char *folder,
-                     const dt_export_request *request, dt_verify_report **out, dt_error *err)
+                     const dt_export_request *request, dt_verify_report **out, const char **reason,
+                     dt_error *err)
 {
     char question[PATH_BYTES], answer[PATH_BYTES], log[PATH_BYTES], script[PATH_BYTES];
     const char *argv[] = {request->python ? request->python : "python3", script, question, answer, NULL};
-    dt_verify_options o = {.tolerance = peer->tolerance,
-                           .model = {.dtype = "f32", .open.log = request->open.log}};
+    dt_verify_options o = {.model = {.dtype = "f32", .open.log = request->open.log}};
     int code = 0;
     snprintf(question, sizeof question, "%s/question.json", folder);
     snprintf(answer, sizeof answer, "%s/recording.safetensors", folder);
@@ -157,11 +174,13 @@ static dt_status ask(const dt_peer *peer, const dt_model_config *c, const char *
     DT_PASS(dt_spawn(argv, log, &code, err));
     if (code)
         return refused(peer, code, log, err);
+    DT_PASS(choose_tolerance(peer, answer, &o.tolerance, reason, err));
     return dt_verify(out, output, answer, &o, err);
 }
 
-dt_status dt_peer_ask(dt_verify_report **out, const dt_peer *peer, const dt_model_config *config,
-                      const char *output, const dt_export_request *request, dt_error *err)
+dt_status dt_peer_ask(dt_verify_report **out, const char **reason, const dt_peer *peer,
+                      const dt_model_config *config, const char *output, const dt_export_request *request,
+                      dt_error *err)
 {
     char folder[PATH_BYTES / 2];
     const char *parent = getenv("TMPDIR");
@@ -169,7 +188,7 @@ dt_status dt_peer_ask(dt_verify_report **out, const dt_peer *peer, const dt_mode
     snprintf(folder, sizeof folder, "%s/drivetrain-peer-XXXXXX", parent && parent[0] ? parent : "/tmp");
     if (!mkdtemp(folder))
         return dt_fail_errno(err, "cannot make", folder);
-    dt_status status = ask(peer, config, output, folder, request, out, err);
+    dt_status status = ask(peer, config, output, folder, request, out, reason, err);
     dt_error ignored = {0};
     dt_remove_tree(folder, &ignored);
     DT_TRY(status, err, "while asking the runtime of %s about %s", peer->target, output);

@@ -117,6 +117,7 @@ static dt_status export_half(dt_exported *out, const dt_checkpoint *from, const 
     dt_exported_release(out);
     out->proof = one.proof;
     out->peer = one.peer;
+    out->peer_reason = one.peer_reason;
     return DT_OK;
 }
 

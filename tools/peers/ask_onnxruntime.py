@@ -16,6 +16,8 @@ TYPES = {"tensor(float)": np.float32, "tensor(float16)": np.float16}
 class Graph:
     """One session, fed by names: what a graph does not take is left out, and an empty past is made for it."""
 
+    types = set()  # of all graphs' results: what they compute in
+
     def __init__(self, folder, name):
         options = onnxruntime.SessionOptions()
         options.log_severity_level = 3
@@ -23,6 +25,7 @@ class Graph:
         self.session = onnxruntime.InferenceSession(path, options, providers=["CPUExecutionProvider"])
         self.inputs = {i.name: i for i in self.session.get_inputs()}
         self.outputs = [o.name for o in self.session.get_outputs()]
+        self.types |= {o.type for o in self.session.get_outputs()}
         self.past = {n: i for n, i in self.inputs.items() if n.startswith("past_key_values.")}
 
     def nothing_before(self, batch):
@@ -97,7 +100,9 @@ def encoder(q, folder):
 def main():
     q = peer.question()
     answer = {"gpt": decoder, "t5": encoder_decoder}.get(q["model_type"], encoder)(q, q["model"])
-    peer.answer(answer, f"onnxruntime {onnxruntime.__version__}", q["prompts"], q.get("decoder_prompts"))
+    dtype = "f16" if "tensor(float16)" in Graph.types else "f32"
+    peer.answer(answer, f"onnxruntime {onnxruntime.__version__}", q["prompts"], q.get("decoder_prompts"),
+                dtype=dtype)
 
 
 if __name__ == "__main__":

@@ -56,6 +56,22 @@ static void peer__an_answer_is_replayed_and_its_verdict_kept(void **state)
     assert_non_null(strstr(text, "\"runtime\": \"transformers"));
 }
 
+static void peer__an_answer_computed_in_16_bits_may_be_further_away(void **state)
+{
+    char script[8192], path[4096];
+    dt_exported done;
+    dt_error err = {0};
+    const char *recording = golden(path, "hf/llama/recording.safetensors");
+    if (!recording)
+        skip();
+    snprintf(script, sizeof script, "LC_ALL=C sed 's/\"dtype\":\"f32\"/\"dtype\":\"f16\"/' '%s' > \"$2\"\n",
+             recording);
+    assert_ok(export_with(*state, "hf", script, &done, &err), err);
+    assert_true(done.peer->pass && done.peer->tolerance == 2e-2);
+    assert_non_null(strstr(done.peer_reason, "f16"));
+    dt_exported_release(&done);
+}
+
 static void peer__another_models_answer_is_no(void **state)
 {
     char script[8192], path[4096];
@@ -104,6 +120,8 @@ int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test_setup_teardown(peer__an_answer_is_replayed_and_its_verdict_kept, make_folder,
+                                        remove_folder),
+        cmocka_unit_test_setup_teardown(peer__an_answer_computed_in_16_bits_may_be_further_away, make_folder,
                                         remove_folder),
         cmocka_unit_test_setup_teardown(peer__another_models_answer_is_no, make_folder, remove_folder),
         cmocka_unit_test_setup_teardown(peer__an_absent_runtime_says_what_to_install, make_folder,
