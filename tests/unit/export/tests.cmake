@@ -1,5 +1,6 @@
 dt_test(export/targets_test)
 dt_test(export/peer_test)
 dt_test(export/trtllm_test LIBS PkgConfig::jansson)
+dt_test(export/trtllm_refusals_test LIBS PkgConfig::jansson)
 dt_test(export/trtllm_names_test LIBS PkgConfig::jansson)
 dt_test(export/agreement_test)

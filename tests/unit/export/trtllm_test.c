@@ -15,6 +15,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/stat.h>
 
 /* What differs, on purpose. */
 static const struct {
@@ -85,66 +86,110 @@ static void compare_config(const char *name, const char *want, const char *have)
     json_decref(b);
 }
 
-static void compare_variant(const char *root, const char *name, const char *variant, const char *output)
+/* A case's folder; of a stacked variant one whose state is the stacked one. */
+static void find_source(char *source, size_t bytes, const char *root, const char *name, const char *variant,
+                        const char *output)
 {
-    char source[2048], want[4096], have[4096];
+    char from[2048], to[2048];
+    snprintf(source, bytes, "%s/%s", root, name);
+    if (!strstr(variant, "stacked"))
+        return;
+    snprintf(source, bytes, "%s.stacked", output);
+    assert_int_equal(mkdir(source, 0700), 0);
+    snprintf(from, sizeof from, "%s/%s/state-stacked.safetensors", root, name);
+    snprintf(to, sizeof to, "%s/state.safetensors", source);
+    assert_int_equal(symlink(from, to), 0);
+    snprintf(from, sizeof from, "%s/%s/config.json", root, name);
+    snprintf(to, sizeof to, "%s/config.json", source);
+    assert_int_equal(symlink(from, to), 0);
+}
+
+/* `kind` is "expected", or "on_device": there Megatron cuts the embedding whether asked or not. */
+static void compare_variant(const char *root, const char *name, const char *kind, const char *variant,
+                            const char *output)
+{
+    char source[1024], want[4096], have[4096];
     dt_export_request r = {.target = "trtllm", .type = "bf16", .unproved = true, .write = {.replace = true}};
     dt_checkpoint *c = NULL;
     dt_exported done;
     dt_error err = {0};
-    if (strstr(variant, "stacked"))
-        return; /* its state has another name; stacked layers are megatron-state's */
     assert_int_equal(sscanf(variant, "tp%d_pp%d", &r.write.tensor_parallel, &r.write.pipeline_parallel), 2);
     r.type = strstr(variant, "-fp8")   ? "fp8"
              : strstr(variant, "-f16") ? "f16"
              : strstr(variant, "-f32") ? "f32"
                                        : "bf16";
-    r.write.parallel_embedding = strstr(variant, "-pe") != NULL;
+    r.write.parallel_embedding = strstr(variant, "-pe") || strcmp(kind, "on_device") == 0;
     r.write.fp8_kv_cache = strstr(variant, "-kv8") != NULL;
-    snprintf(source, sizeof source, "%s/%s", root, name);
+    find_source(source, sizeof source, root, name, variant, output);
     assert_ok(dt_checkpoint_open(&c, source, NULL, &err), err);
     assert_ok(dt_export(&done, c, output, &r, &err), err);
     dt_exported_release(&done);
     dt_checkpoint_close(c);
+    if (strstr(source, ".stacked"))
+        assert_ok(dt_remove_tree(source, &err), err);
     for (int i = 0; i < r.write.tensor_parallel * r.write.pipeline_parallel; i++) {
-        snprintf(want, sizeof want, "%s/expected/%s/rank%d.safetensors", source, variant, i);
+        snprintf(want, sizeof want, "%s/%s/%s/%s/rank%d.safetensors", root, name, kind, variant, i);
         snprintf(have, sizeof have, "%s/rank%d.safetensors", output, i);
         compare_rank(name, want, have);
     }
-    snprintf(want, sizeof want, "%s/expected/%s/config.json", source, variant);
+    snprintf(want, sizeof want, "%s/%s/%s/%s/config.json", root, name, kind, variant);
     snprintf(have, sizeof have, "%s/config.json", output);
     compare_config(name, want, have);
 }
 
-static void trtllm__every_case_is_megatrons_but_where_that_is_wrong(void **state)
+static int compare_variants(const char *root, const char *name, const char *kind, const char *output)
 {
-    (void)state;
-    char root[1024], output[64], path[2048];
+    char path[2048];
+    int count = 0;
+    snprintf(path, sizeof path, "%s/%s/%s", root, name, kind);
+    DIR *variants = name[0] != '.' ? opendir(path) : NULL;
+    for (struct dirent *v; variants && (v = readdir(variants));)
+        if (v->d_name[0] != '.') {
+            compare_variant(root, name, kind, v->d_name, output);
+            count++;
+        }
+    if (variants)
+        closedir(variants);
+    return count;
+}
+
+static int compare_cases(void **state, const char *kind)
+{
+    char root[1024], output[1024];
     const char *fixtures = getenv("DT_FIXTURES");
+    int count = 0;
     snprintf(root, sizeof root, "%s/trtllm", fixtures ? fixtures : "");
+    snprintf(output, sizeof output, "%s/%s", (char *)*state, kind);
     DIR *cases = fixtures ? opendir(root) : NULL;
     if (!cases)
         skip();
-    snprintf(output, sizeof output, "/tmp/trtllm_test.XXXXXX");
-    assert_non_null(mkdtemp(output));
-    for (struct dirent *one; (one = readdir(cases));) {
-        snprintf(path, sizeof path, "%s/%s/expected", root, one->d_name);
-        DIR *variants = one->d_name[0] != '.' ? opendir(path) : NULL;
-        for (struct dirent *v; variants && (v = readdir(variants));)
-            if (v->d_name[0] != '.')
-                compare_variant(root, one->d_name, v->d_name, output);
-        if (variants)
-            closedir(variants);
-    }
+    for (struct dirent *one; (one = readdir(cases));)
+        count += compare_variants(root, one->d_name, kind, output);
     closedir(cases);
-    dt_error err = {0};
-    assert_ok(dt_remove_tree(output, &err), err);
+    return count;
+}
+
+static void trtllm__every_case_is_megatrons_but_where_that_is_wrong(void **state)
+{
+    compared = 0;
+    assert_true(compare_cases(state, "expected") > 50);
     assert_true(compared > 1000);
+}
+
+/* What Megatron's ranks make together, each of its own part, we make of the whole. */
+static void trtllm__ranks_that_convert_together_make_the_same(void **state)
+{
+    compared = 0;
+    assert_true(compare_cases(state, "on_device") >= 8);
+    assert_true(compared > 200);
 }
 
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(trtllm__every_case_is_megatrons_but_where_that_is_wrong)};
+        cmocka_unit_test_setup_teardown(trtllm__every_case_is_megatrons_but_where_that_is_wrong, make_folder,
+                                        remove_folder),
+        cmocka_unit_test_setup_teardown(trtllm__ranks_that_convert_together_make_the_same, make_folder,
+                                        remove_folder)};
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
