@@ -251,13 +251,25 @@ static bool translate(const char *from, const char *name, const char *to, char o
            dt_names_fill(out, NAME_BYTES, to, numbers, count);
 }
 
+/*
+ * Is a tensor of that name one of this model's own? Then it is nobody's copy: a head that is not tied is no embedding.
+ * Before the model is known, no.
+ */
+static bool has_home(const dt_checkpoint *c, const char *before, const char *name)
+{
+    char full[NAME_BYTES];
+    return c->mapping && dt_mapping_external_count(c->mapping) > 0 &&
+           snprintf(full, sizeof full, "%s%s", before, name) < (int)sizeof full &&
+           dt_mapping_find_external(c->mapping, full) >= 0;
+}
+
 const dt_stored_tensor *dt_open_find(const dt_checkpoint *c, const dt_name_table *t, const char *before,
                                      const char *name)
 {
     const dt_stored_tensor *s = find_either(c, t, before, name);
     for (int i = 0; i < t->copy_count && !s; i++) {
         char other[NAME_BYTES];
-        if (translate(t->copy[i].of, name, t->copy[i].name, other))
+        if (translate(t->copy[i].of, name, t->copy[i].name, other) && !has_home(c, before, other))
             s = find_either(c, t, before, other);
     }
     return s;

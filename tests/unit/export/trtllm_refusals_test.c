@@ -1,6 +1,6 @@
 /*
- * trtllm_refusals_test.c - what Megatron's exporter refuses (fixtures/trtllm/refusals.json): refused before anything is written, with the constraint in the story, or done right; the tables
- * below say which, and a case that they do not know fails.
+ * trtllm_refusals_test.c - what Megatron's exporter refuses (fixtures/trtllm/refusals.json): refused before anything is
+ * written, with the constraint in the story, or done right. The table says which; a case that it does not know fails.
  */
 #include "unit.h"
 
