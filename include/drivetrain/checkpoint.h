@@ -106,8 +106,8 @@ typedef struct dt_export_options {
     /** The vocabulary is padded to a multiple of this times tensor_parallel; 0 = as the source is padded where the
      *  ranks can share it, else 128 as Megatron does. */
     int64_t vocab_divisible_by;
-    int threads;  /**< that make tensors; 0 = as many as the cores it may use. The bytes are the same */
-    int opset;    /**< onnx: version of the operators; 0 = 18 */
+    int threads; /**< that make tensors; 0 = as many as the cores it may use. The bytes are the same */
+    int opset;   /**< onnx: version of the operators; 0 = 18 */
     /** trtllm: the type to export as ("llama", …; NULL: the first whose class computes the same), "fp8", "int8" or
      *  "int4" weights (NULL: as `cast` says), an fp8 cache of keys and values, an embedding cut by rows. */
     const char *model_type, *quantize;

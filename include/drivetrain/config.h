@@ -95,7 +95,8 @@ enum { DT_MAX_SHAPES = 512 };
 typedef struct dt_model_config {
     char model_type[32]; /**< Megatron's: "gpt", "t5" */
     char family[32];     /**< the row of models.def: "llama", "gpt2", "mt5", … "megatron_gpt" */
-    char export_model_type[24]; /**< Megatron's ModelType that the files say it is exported as ("falcon"), or "" */
+    char export_model_type
+        [24];            /**< Megatron's ModelType that the files say it is exported as ("falcon"), or "" */
     char written_by[64]; /**< "transformers 5.23.0", "megatron-core 0.16.1"; "" when the files do not say */
 #define INT(field, key, initial, extension)        int64_t field;
 #define REAL(field, key, initial, extension)       double field;

@@ -20,11 +20,11 @@ extern "C" {
 #endif
 
 typedef struct dt_verify_options {
-    double tolerance;       /**< 0 = 5e-6 (f32); reduced types: twice the recording's own distance from f32 */
-    double grad_tolerance;  /**< 0 = 2e-5 */
-    bool allow_unchecked;   /**< unchecked points do not spoil the verdict */
-    bool tensors_only;      /**< two models: compare what they hold, and compute nothing */
-    bool numbers_only;      /**< two models: compute, and do not compare what they hold (an engine cannot say) */
+    double tolerance;      /**< 0 = 5e-6 (f32); reduced types: twice the recording's own distance from f32 */
+    double grad_tolerance; /**< 0 = 2e-5 */
+    bool allow_unchecked;  /**< unchecked points do not spoil the verdict */
+    bool tensors_only;     /**< two models: compare what they hold, and compute nothing */
+    bool numbers_only; /**< two models: compute, and do not compare what they hold (an engine cannot say) */
     dt_model_options model; /**< dtype NULL = the recording's */
 } dt_verify_options;
 
@@ -77,16 +77,18 @@ dt_status dt_verify_models(dt_verify_report **out, const char *model, const char
 
 /** What a quantised model may lose. */
 typedef struct dt_agreement_bounds {
-    double kl;   /**< mean KL divergence from the source, nats a token */
-    double top1; /**< share of positions whose likeliest token the source holds less than half as likely as its own */
+    double kl; /**< mean KL divergence from the source, nats a token */
+    double
+        top1; /**< share of positions whose likeliest token the source holds less than half as likely as its own */
 } dt_agreement_bounds;
 
 /**
  * A quantised model against its source: points agree.kl, agree.top1 and agree.perplexity, on the tokens of a text file,
  * or (`text` NULL) on rows that the source writes, sampled with a fixed seed. `model` says what is computed in (f32).
  */
-dt_status dt_verify_agreement(dt_verify_report **out, const char *artefact, const char *source, const char *text,
-                              const dt_agreement_bounds *bounds, const dt_model_options *model, dt_error *err);
+dt_status dt_verify_agreement(dt_verify_report **out, const char *artefact, const char *source,
+                              const char *text, const dt_agreement_bounds *bounds,
+                              const dt_model_options *model, dt_error *err);
 void dt_verify_report_destroy(dt_verify_report *report); /**< NULL is fine */
 
 typedef struct dt_trace_options {

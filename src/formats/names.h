@@ -32,18 +32,18 @@ typedef enum dt_transform {
     DT_MAP_experts_turns_transposed, /* … [E, in, out] */
     DT_MAP_expert_join,              /* gate, up of each expert → its gate rows, then its up rows */
     DT_MAP_fused_kv,                 /* one tensor with rows k | v → as kv */
-    DT_MAP_experts_join,             /* gate, up tensors [E, out, in] → each expert's gate rows, then its up rows */
-    DT_MAP_norm,       /* the same; with zero-centred norms, 1 added to each element */
-    DT_MAP_flat,       /* a matrix of one row is stored as a vector */
-    DT_MAP_qkv_turned, /* qkv, where row 2i + s of each head of q and k is row i + s * D / 2 of ours */
-    DT_MAP_kernel,     /* [out, channels · size · size] is stored [out, channels, size, size] */
-    DT_MAP_row,        /* [1, n] is stored [n] */
-    DT_MAP_batch,      /* [m, n] is stored [1, m, n] */
-    DT_MAP_scalar,     /* [1] is stored without axes */
-    DT_MAP_stacked_q,  /* of one tensor with rows q | k | v, q */
-    DT_MAP_stacked_kv, /* … k and v → as kv */
-    DT_MAP_positions,  /* position 0 lies in row x_position_offset of ours; the rows before it are nobody's */
-    DT_MAP_buckets,      /* T5's table of relative positions, rows repeated (buckets.h): a decoder's */
+    DT_MAP_experts_join, /* gate, up tensors [E, out, in] → each expert's gate rows, then its up rows */
+    DT_MAP_norm,         /* the same; with zero-centred norms, 1 added to each element */
+    DT_MAP_flat,         /* a matrix of one row is stored as a vector */
+    DT_MAP_qkv_turned,   /* qkv, where row 2i + s of each head of q and k is row i + s * D / 2 of ours */
+    DT_MAP_kernel,       /* [out, channels · size · size] is stored [out, channels, size, size] */
+    DT_MAP_row,          /* [1, n] is stored [n] */
+    DT_MAP_batch,        /* [m, n] is stored [1, m, n] */
+    DT_MAP_scalar,       /* [1] is stored without axes */
+    DT_MAP_stacked_q,    /* of one tensor with rows q | k | v, q */
+    DT_MAP_stacked_kv,   /* … k and v → as kv */
+    DT_MAP_positions, /* position 0 lies in row x_position_offset of ours; the rows before it are nobody's */
+    DT_MAP_buckets,   /* T5's table of relative positions, rows repeated (buckets.h): a decoder's */
     DT_MAP_buckets_both, /* … an encoder's, of both directions */
 } dt_transform;
 

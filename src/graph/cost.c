@@ -47,8 +47,8 @@ void dt_cost_elementwise(const dt_op *op, const int64_t *counts, dt_cost *cost, 
 /* Rows picked from a table or put into one: only they are read, the table is not. */
 void dt_cost_gather(const dt_op *op, const int64_t *counts, dt_cost *cost, dt_dtype weight)
 {
-    bool picks = op->kind == DT_OP_embedding || op->kind == DT_OP_take_rows ||
-                 op->kind == DT_OP_merge_rows || op->kind == DT_OP_blend_rows;
+    bool picks = op->kind == DT_OP_embedding || op->kind == DT_OP_take_rows || op->kind == DT_OP_merge_rows ||
+                 op->kind == DT_OP_blend_rows;
     if (!picks) {
         const dt_tensor *dy = op->input[op->kind == DT_OP_embedding_grad ? 1 : 0];
         cost->flops += elements(dy, counts);

@@ -12,28 +12,28 @@ typedef void dt_gradient_rule(dt_graph *g, const dt_op *op, dt_tensor *const *dy
 typedef void dt_cost_rule(const dt_op *op, const int64_t *counts, dt_cost *cost, dt_dtype weight);
 
 /* shapes.c */
-dt_shape_rule dt_shape_embedding, dt_shape_sinusoid, dt_shape_linear, dt_shape_fused_linear, dt_shape_norm, dt_shape_same,
-    dt_shape_glu, dt_shape_split_groups, dt_shape_join_groups, dt_shape_rope, dt_shape_take_rows,
-    dt_shape_merge_rows,
-    dt_shape_blend_rows, dt_shape_scale_columns, dt_shape_cross_entropy, dt_shape_scalar;
+dt_shape_rule dt_shape_embedding, dt_shape_sinusoid, dt_shape_linear, dt_shape_fused_linear, dt_shape_norm,
+    dt_shape_same, dt_shape_glu, dt_shape_split_groups, dt_shape_join_groups, dt_shape_rope,
+    dt_shape_take_rows, dt_shape_merge_rows, dt_shape_blend_rows, dt_shape_scale_columns,
+    dt_shape_cross_entropy, dt_shape_scalar;
 /* shapes_attention.c */
 dt_shape_rule dt_shape_attention, dt_shape_attention_grad, dt_shape_kv_store;
 /* shapes_experts.c */
 dt_shape_rule dt_shape_route, dt_shape_expert_linear, dt_shape_sum_choices, dt_shape_route_grad,
-    dt_shape_expert_linear_dx, dt_shape_expert_linear_dw, dt_shape_expert_column_sum,
-    dt_shape_spread_choices, dt_shape_choice_dots;
+    dt_shape_expert_linear_dx, dt_shape_expert_linear_dw, dt_shape_expert_column_sum, dt_shape_spread_choices,
+    dt_shape_choice_dots;
 /* shapes_backward.c */
 dt_shape_rule dt_shape_embedding_grad, dt_shape_linear_dx, dt_shape_linear_dw, dt_shape_column_sum,
-    dt_shape_norm_dx, dt_shape_norm_dw, dt_shape_glu_grad, dt_shape_put_rows, dt_shape_blend_grad, dt_shape_cross_entropy_grad,
-    dt_shape_weighted_mean_grad, dt_shape_scale_by;
+    dt_shape_norm_dx, dt_shape_norm_dw, dt_shape_glu_grad, dt_shape_put_rows, dt_shape_blend_grad,
+    dt_shape_cross_entropy_grad, dt_shape_weighted_mean_grad, dt_shape_scale_by;
 
 /* gradients.c */
 dt_gradient_rule dt_gradient_embedding, dt_gradient_linear, dt_gradient_rms_norm, dt_gradient_layer_norm,
     dt_gradient_add, dt_gradient_multiply, dt_gradient_scale, dt_gradient_activate, dt_gradient_glu,
     dt_gradient_split_groups, dt_gradient_rope, dt_gradient_attention, dt_gradient_take_rows,
-    dt_gradient_merge_rows, dt_gradient_blend_rows, dt_gradient_scale_columns,
-    dt_gradient_cross_entropy, dt_gradient_weighted_mean, dt_gradient_dot, dt_gradient_route,
-    dt_gradient_expert_linear, dt_gradient_sum_choices;
+    dt_gradient_merge_rows, dt_gradient_blend_rows, dt_gradient_scale_columns, dt_gradient_cross_entropy,
+    dt_gradient_weighted_mean, dt_gradient_dot, dt_gradient_route, dt_gradient_expert_linear,
+    dt_gradient_sum_choices;
 #define dt_gradient_none NULL /* the column of ops that have none */
 
 /* cost.c */

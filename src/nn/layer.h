@@ -21,7 +21,7 @@ typedef struct dt_stack {
     bool own_positions; /* it learns positions apart from the other stack */
     bool listing;       /* the graph is built for its parameters alone and never run */
     bool causal;
-    bool open_ended; /* no norm at its end, and no point for it: the tower's own follows */
+    bool open_ended;        /* no norm at its end, and no point for it: the tower's own follows */
     dt_rows rows;           /* of the stack's tokens; past and block_table set when it has a KV cache */
     dt_tensor *positions;   /* [T] i32 */
     dt_tensor *token_types; /* [T] i32, or NULL */

@@ -53,7 +53,8 @@ static void take_norm(const fusion *f, dt_op *linear, dt_op *fused)
 {
     dt_op *norm = linear->input[X]->producer;
     if (norm == NULL || (norm->kind != DT_OP_rms_norm && norm->kind != DT_OP_layer_norm) ||
-        norm->attr.norm.groups > 1 || only_reader(f, norm->output[0], norm) != linear || !permits(norm, linear, DT_FUSE_NORM_LINEAR))
+        norm->attr.norm.groups > 1 || only_reader(f, norm->output[0], norm) != linear ||
+        !permits(norm, linear, DT_FUSE_NORM_LINEAR))
         return;
     fused->attr.fused.has_norm = true;
     fused->attr.fused.rms = norm->kind == DT_OP_rms_norm;

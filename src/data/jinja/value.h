@@ -104,7 +104,7 @@ value dt_j_pair(rendering *r, value first, value second); /* a tuple */
 bool dt_j_push(rendering *r, value list, value item);
 bool dt_j_set(rendering *r, dict *dict, value key, value item);
 bool dt_j_set_new(rendering *r, dict *dict, value key, value item); /* a key that is not there yet */
-bool dt_j_hashable(value v); /* may it be a key? */
+bool dt_j_hashable(value v);                                        /* may it be a key? */
 bool dt_j_find(rendering *r, const dict *dict, value key, value *item);
 bool dt_j_find_text(const dict *dict, const char *key, value *item);
 value dt_j_from_json(rendering *r, const json_t *json);

@@ -218,7 +218,8 @@ static const char *llama2c_vocabulary(const dt_tokenizer *t, const char *path)
 {
     const char *slash = strrchr(path, '/'), *name = slash ? slash + 1 : path, *best = NULL;
     const char *folder = slash ? dt_arena_text_n(t->arena, path, (size_t)(slash + 1 - path)) : "./";
-    DIR *list = !dt_ends_with(path, ".bin") || dt_starts_with(name, "tok") || !folder ? NULL : opendir(folder);
+    DIR *list =
+        !dt_ends_with(path, ".bin") || dt_starts_with(name, "tok") || !folder ? NULL : opendir(folder);
     for (struct dirent *entry; list && (entry = readdir(list)) != NULL;)
         if (dt_starts_with(entry->d_name, "tok") && dt_ends_with(entry->d_name, ".bin") &&
             (best == NULL || strcmp(entry->d_name, best) < 0))

@@ -247,7 +247,8 @@ static dt_status read_pieces(dt_tokenizer *t, const DtSpm__Model *model, bool by
         return dt_fail(err, DT_FORMAT, "the model has no pieces");
     uint8_t *type = DT_NEW_ARRAY(t->arena, uint8_t, count);
     float *score = DT_NEW_ARRAY(t->arena, float, count);
-    if (count > DT_VOCAB_LIMIT || type == NULL || score == NULL || !dt_vocab_create(&t->vocab, t->arena, count))
+    if (count > DT_VOCAB_LIMIT || type == NULL || score == NULL ||
+        !dt_vocab_create(&t->vocab, t->arena, count))
         return dt_fail_memory(err, count, "a vocabulary");
     for (size_t i = 0; i < count; i++) {
         const DtSpm__Piece *piece = model->pieces[i];

@@ -64,9 +64,10 @@ dt_status dt_gguf_family_of(const char *architecture, const json_t *metadata, co
         names[i] = families[i].architecture;
         if (strcmp(names[i], architecture) == 0 && (!families[i].fits || families[i].fits(metadata)))
             return DT_OK;
+    }
+    for (int i = 0; i < COUNT; i++)
         if (i == 0 || strcmp(names[i], names[i - 1]) != 0)
             dt_text_printf(&list, "%s%s", i ? ", " : "", names[i]);
-    }
     const char *near = dt_nearest(architecture, names, COUNT);
     dt_fail(err, DT_UNSUPPORTED, "\"general.architecture\" is \"%s\"; drivetrain reads %s%s%s%s",
             architecture, list.data ? list.data : "", near ? " (nearest: " : "", near ? near : "",

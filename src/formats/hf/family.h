@@ -42,7 +42,7 @@ typedef struct dt_hf_evidence {
     bool encoder_table; /* the encoder has a table of tokens of its own, different from the decoder's */
     bool head_bias;     /* logits have a bias */
     bool positions;     /* positions are stored */
-    bool pooler, lm_head, binary_head; /* BERT: which heads there are */
+    bool pooler, lm_head, binary_head;                          /* BERT: which heads there are */
     bool projection, classifier, attention_pooling, mask_token; /* what a vision tower has */
 } dt_hf_evidence;
 

@@ -133,8 +133,8 @@ static dt_status write_generation(const dt_model_config *c, const char *folder, 
     return status;
 }
 
-dt_status dt_hf_save_config(const dt_model_config *c, dt_dtype type, const char *folder, dt_export_result *result,
-                            dt_error *err)
+dt_status dt_hf_save_config(const dt_model_config *c, dt_dtype type, const char *folder,
+                            dt_export_result *result, dt_error *err)
 {
     const dt_hf_family *family = NULL;
     DT_PASS(choose_family(c, &family, err));

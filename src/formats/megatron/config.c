@@ -433,7 +433,8 @@ static dt_status read_identity(const json_t *json, const char *model_type, dt_mo
     else if (named)
         model_type = named->model_type;
     if (!(row = find_stock(model_type)))
-        return dt_fail(err, DT_UNSUPPORTED, "key \"model_type\" is \"%s\"; drivetrain reads gpt, t5, bert, clip_vit, radio "
+        return dt_fail(err, DT_UNSUPPORTED,
+                       "key \"model_type\" is \"%s\"; drivetrain reads gpt, t5, bert, clip_vit, radio "
                        "and projector",
                        model_type);
     if (family && (!named || strcmp(named->model_type, row->model_type) != 0))

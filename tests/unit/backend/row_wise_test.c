@@ -36,7 +36,7 @@ typedef struct row_case {
     }
 #define ROPE                                                                                                 \
     {                                                                                                        \
-        .rope = {.spec = {.heads = 2, .magnitude = 1} }                                                                \
+        .rope = {.spec = {.heads = 2, .magnitude = 1} }                                                      \
     }
 #define ROUTE                                                                                                \
     {                                                                                                        \

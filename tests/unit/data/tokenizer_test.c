@@ -305,8 +305,7 @@ static void tokenizer__says_which_file_is_missing_or_not_readable(void **state)
     put_text(*state, "t.json", "{'model': ");
     assert_fails(dt_tokenizer_open(&t, in_folder(*state, "t.json"), &err), DT_FORMAT, err, "t.json");
     put_text(*state, "x.tiktoken", "IQ== 0\nIg== 1\n");
-    assert_fails(dt_tokenizer_open(&t, in_folder(*state, "x.tiktoken"), &err), DT_FORMAT, err,
-                 "tiktoken");
+    assert_fails(dt_tokenizer_open(&t, in_folder(*state, "x.tiktoken"), &err), DT_FORMAT, err, "tiktoken");
     put_text(*state, "x.gguf", "GGUF....");
     assert_fails(dt_tokenizer_open(&t, in_folder(*state, "x.gguf"), &err), DT_UNSUPPORTED, err, "version");
 }

@@ -21,9 +21,9 @@ static const char *const hf_models[] = {
     "hf/roberta",    "hf/bert-encoder", "trained/t5-g2p",
 };
 static const char *const state_models[] = {
-    "megatron/t5_learned",  "megatron/t5_relative", "megatron/t5_rope",         "megatron/t5_untied",
-    "megatron/gpt_learned", "megatron/gpt_llama",   "megatron/gpt_rope_scaled", "megatron/gpt_moe",
-    "megatron/bert",
+    "megatron/t5_learned",      "megatron/t5_relative", "megatron/t5_rope",
+    "megatron/t5_untied",       "megatron/gpt_learned", "megatron/gpt_llama",
+    "megatron/gpt_rope_scaled", "megatron/gpt_moe",     "megatron/bert",
 };
 
 #define COUNT(table) ((int)(sizeof(table) / sizeof((table)[0])))
