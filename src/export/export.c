@@ -84,13 +84,25 @@ static bool too_large_to_compute(const dt_export_request *request, const dt_chec
     return 8.0 * (double)dt_checkpoint_describe(from).parameters > room;
 }
 
+/* What norms are written in. */
+static dt_dtype norm_type(const dt_export_options *write, const dt_checkpoint *from)
+{
+    dt_dtype stored = DT_F32;
+    dt_error ignored = {0};
+    if (write->cast)
+        return write->dtype;
+    dt_checkpoint_shape(from, "decoder.final_layernorm.weight", NULL, NULL, &stored, &ignored);
+    return stored;
+}
+
 /* Casts may move weights, nothing else may: what is allowed, and why. */
-static double tolerance_of(const dt_export_options *write, const dt_model_config *config, const char **reason)
+static double tolerance_of(const dt_export_options *write, const dt_checkpoint *from, const char **reason)
 {
     bool exact = !write->cast || write->dtype == DT_F32;
-    if (config->layernorm_zero_centered_gamma && strcmp(write->format, "trtllm") == 0) {
+    if (dt_checkpoint_config(from)->layernorm_zero_centered_gamma && strcmp(write->format, "trtllm") == 0) {
+        dt_dtype type = norm_type(write, from);
         *reason = "norms' weights are stored plus 1, in steps of the type there";
-        return exact ? 1e-5 : write->dtype == DT_BF16 ? 0.3 : 4e-2;
+        return type == DT_F32 ? 1e-5 : type == DT_BF16 ? 0.3 : 4e-2;
     }
     *reason = "the same weights, computed alike in f32: only the order of tensors in memory may differ";
     if (exact)
@@ -209,7 +221,7 @@ static dt_status prove(dt_exported *out, const dt_checkpoint *from, const char *
     }
     if (write->cast && (dt_dtype_block_elements(write->dtype) > 1 || write->dtype == DT_I8))
         return prove_quantised(out, from, output, request, write, err);
-    o.tolerance = tolerance_of(write, dt_checkpoint_config(from), &out->reason);
+    o.tolerance = tolerance_of(write, from, &out->reason);
     if (write->cast && write->dtype != DT_F32 && dt_checkpoint_config(from)->num_moe_experts) {
         out->reason = "weights were rounded, and with them may go which experts a token takes: tensors alone "
                       "are compared";

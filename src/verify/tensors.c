@@ -41,10 +41,11 @@ static double coarseness(dt_dtype type)
     }
 }
 
-/* A constant of 1 added and taken off again rounds to an f32's place of a number that large. */
+/* A constant of 1 added and taken off again rounds to a place of a number that large, in the type both are in. */
 static double of_shift(const pair *p, double largest)
 {
-    return p->shifted ? 1.2e-7 * (1 + largest) / (largest + 1e-6) : 0;
+    double step = p->type[0] == p->type[1] ? coarseness(p->type[0]) : 0;
+    return p->shifted ? (step > 1.2e-7 ? step : 1.2e-7) * (1 + largest) / (largest + 1e-6) : 0;
 }
 
 static double allowed(const pair *p, double tolerance)
