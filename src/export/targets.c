@@ -31,8 +31,9 @@ dt_status dt_target_find(const char *name, const dt_target **out, dt_error *err)
             return DT_OK;
         }
         names[i] = targets[i].name;
-        dt_text_printf(&list, "%s%s", i ? ", " : "", names[i]);
     }
+    for (int i = 0; i < TARGETS; i++)
+        dt_text_printf(&list, "%s%s", i ? ", " : "", names[i]);
     const char *near = dt_nearest(name, names, TARGETS);
     dt_fail(err, DT_UNSUPPORTED, "no target \"%s\"; drivetrain writes %s%s%s%s", name,
             list.data ? list.data : "", near ? " (nearest: " : "", near ? near : "", near ? ")" : "");

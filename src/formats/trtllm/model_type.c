@@ -34,8 +34,9 @@ dt_status dt_trtllm_type_named(const char *name, const dt_trtllm_type **out, dt_
             return DT_OK;
         }
         names[i] = types[i].name;
-        dt_text_printf(&list, "%s%s", i ? ", " : "", names[i]);
     }
+    for (int i = 0; i < TYPES; i++)
+        dt_text_printf(&list, "%s%s", i ? ", " : "", names[i]);
     const char *near = dt_nearest(name, names, TYPES);
     dt_fail(err, DT_UNSUPPORTED, "no model type \"%s\"; TensorRT-LLM's are %s%s%s%s", name,
             list.data ? list.data : "", near ? " (nearest: " : "", near ? near : "", near ? ")" : "");
@@ -46,14 +47,14 @@ dt_status dt_trtllm_type_named(const char *name, const dt_trtllm_type **out, dt_
 dt_status dt_trtllm_type_of(const char *architecture, const dt_trtllm_type **out, dt_error *err)
 {
     dt_text list = {0};
-    for (int i = 0; i < TYPES; i++) {
+    for (int i = 0; i < TYPES; i++)
         if (strcmp(types[i].architecture, architecture) == 0) {
             *out = &types[i];
             return DT_OK;
         }
+    for (int i = 0; i < TYPES; i++)
         if (!i || strcmp(types[i].architecture, types[i - 1].architecture) != 0)
             dt_text_printf(&list, "%s%s", i ? ", " : "", types[i].architecture);
-    }
     dt_fail(err, DT_UNSUPPORTED, "\"architecture\" is \"%s\"; drivetrain reads %s", architecture,
             list.data ? list.data : "");
     dt_text_free(&list);
