@@ -36,6 +36,7 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t bytes)
     if (dt_gguf_vocabulary_of(g, &v, &err) == DT_OK)
         for (size_t i = 0; i < v.token_count; i++)
             sink += v.token[i].bytes ? (unsigned char)v.token[i].data[v.token[i].bytes - 1] : 0;
+    (void)sink;
     dt_gguf_close(g);
     return 0;
 }
