@@ -3,6 +3,7 @@
  *
  * A line is a heading and some facts; a fact that is what most models have (nothing scaled, nothing capped) is not told.
  */
+#include "base/fail.h"
 #include "cli/common.h"
 
 #include <stdarg.h>
@@ -22,7 +23,7 @@ static void heading(facts *f, const char *title)
     f->column = 0;
 }
 
-static void fact(facts *f, const char *format, ...)
+static void DT_PRINTF(2, 3) fact(facts *f, const char *format, ...)
 {
     char text[COLUMNS];
     va_list args;
