@@ -280,8 +280,8 @@ dt_status dt_checkpoint_read(const dt_checkpoint *c, const char *canonical, int6
     DT_PASS(dt_mapping_get(c->mapping, canonical, &index, err));
     int64_t cols = dt_mapping_at(c->mapping, index)->cols;
     dt_block block = {row, 0, rows, cols};
-    dt_target target = {dtype, out, cols, 1};
-    return dt_mapping_read(c->mapping, index, &block, &target, err);
+    dt_window window = {dtype, out, cols, 1};
+    return dt_mapping_read(c->mapping, index, &block, &window, err);
 }
 
 const void *dt_checkpoint_direct(const dt_checkpoint *c, const char *canonical, dt_dtype dtype)

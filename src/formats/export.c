@@ -66,7 +66,7 @@ uint64_t dt_export_total(const dt_export_plan *plan)
 }
 
 /* Blocks of the source's canonical tensors; rows that it does not have (padding) are zero. */
-static dt_status read_source(void *user, const dt_canonical *wanted, const dt_block *b, const dt_target *t,
+static dt_status read_source(void *user, const dt_canonical *wanted, const dt_block *b, const dt_window *t,
                              dt_error *err)
 {
     const dt_checkpoint *from = user;

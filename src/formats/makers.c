@@ -18,7 +18,7 @@ typedef struct rows_source {
 } rows_source;
 
 /* Whole rows from the caller, then the block out of them. */
-static dt_status read_rows(void *user, const dt_canonical *canonical, const dt_block *b, const dt_target *t,
+static dt_status read_rows(void *user, const dt_canonical *canonical, const dt_block *b, const dt_window *t,
                            dt_error *err)
 {
     const rows_source *source = user;

@@ -308,14 +308,14 @@ const dt_piece *dt_mapping_piece_at(const dt_mapping *m, int index)
 
 /* ---- copying ---- */
 
-/* Element (row, col) of a target; offsets of block types are whole blocks or stored_read refuses them. */
-static void *element_at(const dt_target *t, int64_t row, int64_t col)
+/* Element (row, col) of a window; offsets of block types are whole blocks or stored_read refuses them. */
+static void *element_at(const dt_window *t, int64_t row, int64_t col)
 {
     int64_t element = row * t->row_stride + col * t->col_stride;
     return (char *)t->out + element / dt_dtype_block_elements(t->dtype) * dt_dtype_block_bytes(t->dtype);
 }
 
-static void zero_block(const dt_target *t, int64_t rows, int64_t cols)
+static void zero_block(const dt_window *t, int64_t rows, int64_t cols)
 {
     int64_t bytes = dt_dtype_block_bytes(t->dtype), elements = dt_dtype_block_elements(t->dtype);
     for (int64_t i = 0; i < rows; i++) {
@@ -361,7 +361,7 @@ static dt_stored_region region_of(const dt_external *e, const dt_piece *p, const
 
 /* A region row by row through f32, so that only the sum is rounded. */
 static dt_status read_shifted(const dt_stored_tensor *stored, dt_stored_region region, int axes,
-                              const dt_target *t, float shift, dt_error *err)
+                              const dt_window *t, float shift, dt_error *err)
 {
     enum { PIECE = 1024 };
     int lead = region.shape.rank - axes;
@@ -384,7 +384,7 @@ static dt_status read_shifted(const dt_stored_tensor *stored, dt_stored_region r
 }
 
 static dt_status read_part(const dt_mapping *m, const dt_piece *p, const dt_block *block,
-                           const dt_block *part, const dt_target *t, dt_error *err)
+                           const dt_block *part, const dt_window *t, dt_error *err)
 {
     const dt_external *e = &m->external[p->external];
     if (!e->stored)
@@ -395,7 +395,7 @@ static dt_status read_part(const dt_mapping *m, const dt_piece *p, const dt_bloc
     stride[lead] = p->transposed ? t->col_stride : t->row_stride;
     if (e->axes == 2)
         stride[lead + 1] = p->transposed ? t->row_stride : t->col_stride;
-    dt_target to = {t->dtype, element_at(t, part->row - block->row, part->col - block->col), t->row_stride,
+    dt_window to = {t->dtype, element_at(t, part->row - block->row, part->col - block->col), t->row_stride,
                     t->col_stride};
     if (p->shift != 0)
         return read_shifted(e->stored, region, e->axes, &to, -p->shift, err);
@@ -404,7 +404,7 @@ static dt_status read_part(const dt_mapping *m, const dt_piece *p, const dt_bloc
 
 /* Rows that do not lie side by side are read one by one. */
 static dt_status read_rows(const dt_mapping *m, const dt_piece *p, const dt_block *block,
-                           const dt_block *part, const dt_target *t, dt_error *err)
+                           const dt_block *part, const dt_window *t, dt_error *err)
 {
     if (step_of(p) == 1)
         return read_part(m, p, block, part, t, err);
@@ -427,7 +427,7 @@ static int first_piece(const dt_mapping *m, const dt_canonical *c, int64_t row)
     return low;
 }
 
-dt_status dt_mapping_read(const dt_mapping *m, int index, const dt_block *b, const dt_target *t,
+dt_status dt_mapping_read(const dt_mapping *m, int index, const dt_block *b, const dt_window *t,
                           dt_error *err)
 {
     const dt_canonical *c = dt_mapping_at(m, index);
@@ -521,13 +521,13 @@ static const dt_canonical *owner_of(const dt_mapping *m, int piece)
 
 /* A block with `shift` added, by way of f32, so that only the sum is rounded. Norms are short: one element at a time. */
 static dt_status make_shifted(const dt_canonical_source *source, const dt_canonical *owner,
-                              const dt_block *part, const dt_target *t, float shift, dt_error *err)
+                              const dt_block *part, const dt_window *t, float shift, dt_error *err)
 {
     for (int64_t i = 0; i < part->rows; i++)
         for (int64_t j = 0; j < part->cols; j++) {
             float value;
             dt_block one = {part->row + i, part->col + j, 1, 1};
-            dt_target to = {DT_F32, &value, 1, 1};
+            dt_window to = {DT_F32, &value, 1, 1};
             DT_PASS(source->read(source->user, owner, &one, &to, err));
             value += shift;
             DT_PASS(dt_convert(t->dtype, element_at(t, i, j), DT_F32, &value, 1, err));
@@ -541,7 +541,7 @@ dt_status dt_mapping_assemble(const dt_mapping *m, int external, int64_t first, 
     const dt_external *e = &m->external[external];
     int64_t rows, cols, area = 0;
     dt_external_rows(e, &rows, &cols);
-    dt_target whole = {dtype, out, cols, 1};
+    dt_window whole = {dtype, out, cols, 1};
     for (int i = 0; i < e->piece_count; i++)
         area += m->piece[e->piece[i]].rows * m->piece[e->piece[i]].cols;
     if (area != rows * cols)
@@ -552,7 +552,7 @@ dt_status dt_mapping_assemble(const dt_mapping *m, int external, int64_t first, 
         int64_t row;
         if (!clip_external(e, p, first, count, &part, &row))
             continue;
-        dt_target t = {dtype, element_at(&whole, row, p->col), step_of(p) * (p->transposed ? 1 : cols),
+        dt_window t = {dtype, element_at(&whole, row, p->col), step_of(p) * (p->transposed ? 1 : cols),
                        p->transposed ? cols : 1};
         const dt_canonical *owner = owner_of(m, e->piece[i]);
         DT_TRY(p->shift != 0 ? make_shifted(source, owner, &part, &t, p->shift, err)

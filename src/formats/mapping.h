@@ -79,16 +79,16 @@ typedef struct dt_block {
     int64_t row, col, rows, cols;
 } dt_block;
 
-/* Where a block goes: element (i, j) at out[i * row_stride + j * col_stride], counted in elements of dtype. */
-typedef struct dt_target {
+/* Memory that a block goes to: element (i, j) at out[i * row_stride + j * col_stride], counted in elements of dtype. */
+typedef struct dt_window {
     dt_dtype dtype;
     void *out;
     int64_t row_stride, col_stride;
-} dt_target;
+} dt_window;
 
 /* Copy a block of a canonical tensor out of the bound external tensors. */
 dt_status dt_mapping_read(const dt_mapping *mapping, int index, const dt_block *block,
-                          const dt_target *target, dt_error *err);
+                          const dt_window *window, dt_error *err);
 /* The pages behind a canonical tensor may go. */
 void dt_mapping_drop(const dt_mapping *mapping, int index);
 /* They will be read soon. */
@@ -99,7 +99,7 @@ dt_dtype dt_mapping_stored_type(const dt_mapping *mapping, int index);
 /* Supplies a block of a canonical tensor. */
 typedef struct dt_canonical_source {
     dt_status (*read)(void *user, const dt_canonical *canonical, const dt_block *block,
-                      const dt_target *target, dt_error *err);
+                      const dt_window *window, dt_error *err);
     void *user;
 } dt_canonical_source;
 

@@ -154,8 +154,8 @@ static dt_status largest_of(const dt_checkpoint *from, int index, float *out, dt
     for (int64_t row = 0; status == DT_OK && row < c->rows; row += rows) {
         int64_t n = c->rows - row < rows ? c->rows - row : rows;
         dt_block block = {row, 0, n, c->cols};
-        dt_target target = {DT_F32, data, c->cols, 1};
-        status = dt_mapping_read(from->mapping, index, &block, &target, err);
+        dt_window window = {DT_F32, data, c->cols, 1};
+        status = dt_mapping_read(from->mapping, index, &block, &window, err);
         for (int64_t i = 0; status == DT_OK && i < n * c->cols; i++)
             *out = fmaxf(*out, fabsf(data[i]));
     }

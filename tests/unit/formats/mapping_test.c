@@ -122,7 +122,7 @@ typedef struct truth_source {
     const dt_mapping *mapping;
 } truth_source;
 
-static dt_status give_truth(void *user, const dt_canonical *c, const dt_block *b, const dt_target *t,
+static dt_status give_truth(void *user, const dt_canonical *c, const dt_block *b, const dt_window *t,
                             dt_error *err)
 {
     const truth_source *source = user;
@@ -172,8 +172,8 @@ static void assert_reads_truth(const dt_mapping *m, int64_t chunk)
         float *out = calloc((size_t)(c->rows * c->cols), sizeof *out);
         for (int64_t row = 0; row < c->rows; row += chunk) {
             dt_block block = {row, 0, c->rows - row < chunk ? c->rows - row : chunk, c->cols};
-            dt_target target = {DT_F32, out + row * c->cols, c->cols, 1};
-            assert_ok(dt_mapping_read(m, i, &block, &target, &err), err);
+            dt_window window = {DT_F32, out + row * c->cols, c->cols, 1};
+            assert_ok(dt_mapping_read(m, i, &block, &window, &err), err);
         }
         for (int64_t k = 0; k < c->rows * c->cols; k++)
             if (out[k] != truth(i, k))
