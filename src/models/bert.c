@@ -47,7 +47,8 @@ static dt_tensor *predict(dt_graph *g, const dt_model_config *c, dt_tensor *hidd
     dt_tensor *x = dense(g, hidden, "lm_head.dense", c->hidden_size, c->hidden_size);
     x = dt_activate(g, x, c->lm_head_activation);
     x = dt_point(g, dt_nn_norm(g, c, "lm_head", "layer_norm.", x, c->hidden_size), "out.lm_head");
-    return dt_point(g, dt_output_logits(g, c, x, "output_layer"), "out.logits"); /* [R, padded vocabulary] */
+    return dt_point(g, dt_output_logits(g, c, NULL, x, "output_layer"),
+                    "out.logits"); /* [R, padded vocabulary] */
 }
 
 /* Mean over the texts whose order is known. */

@@ -27,6 +27,6 @@ dt_status dt_build_gpt(dt_graph *g, const dt_model_config *config, const dt_buil
     stack.causal = true;
     dt_tensor *tokens = dt_model_rows(&stack, options, "", "tokens", options->tokens);
     dt_tensor *x = dt_stack_build(&stack, dt_stack_embed(&stack, tokens)); /* [T, H] */
-    dt_model_head(g, config, options, x, "output_layer", step);
+    dt_model_head(g, config, options, NULL, x, "output_layer", step);
     return DT_OK;
 }

@@ -100,13 +100,13 @@ dt_tensor *dt_model_token_loss(dt_graph *g, const dt_model_config *config, const
 }
 
 void dt_model_head(dt_graph *g, const dt_model_config *config, const dt_build_options *options,
-                   dt_tensor *hidden, const char *name, bool selected)
+                   const char *prefix, dt_tensor *hidden, const char *name, bool selected)
 {
     if (!selected && !options->logits && !options->loss)
         return;
     if (selected)
         hidden = dt_model_output_rows(g, options, hidden);
-    dt_tensor *logits = dt_point(g, dt_output_logits(g, config, hidden, name), "out.logits");
+    dt_tensor *logits = dt_point(g, dt_output_logits(g, config, prefix, hidden, name), "out.logits");
     if (options->loss)
         dt_point(g, dt_model_token_loss(g, config, options, logits), "out.loss");
 }

@@ -31,8 +31,11 @@ dt_tensor *dt_model_output_rows(dt_graph *g, const dt_build_options *options, dt
 dt_tensor *dt_model_token_loss(dt_graph *g, const dt_model_config *config, const dt_build_options *options,
                                dt_tensor *logits);
 
-/* hidden [T, H] → out.logits, and with options->loss out.token_loss and out.loss. `selected`: of output_rows only. */
+/*
+ * hidden [T, H] → out.logits, and with options->loss out.token_loss and out.loss. `selected`: of output_rows only. The head
+ * is `name` below `prefix` (dt_output_logits).
+ */
 void dt_model_head(dt_graph *g, const dt_model_config *config, const dt_build_options *options,
-                   dt_tensor *hidden, const char *name, bool selected);
+                   const char *prefix, dt_tensor *hidden, const char *name, bool selected);
 
 #endif

@@ -117,6 +117,6 @@ dt_status dt_build_t5(dt_graph *g, const dt_model_config *c, const dt_build_opti
     dt_tensor *y = dt_stack_build(&s, dt_stack_embed(&s, tokens)); /* [T, H] */
     if (c->scale_decoder_outputs)
         y = dt_scale(g, y, 1.0 / sqrt((double)c->hidden_size));
-    dt_model_head(g, c, o, y, "lm_head.output_layer", o->mode == DT_BUILD_STEP);
+    dt_model_head(g, c, o, NULL, y, "lm_head.output_layer", o->mode == DT_BUILD_STEP);
     return DT_OK;
 }

@@ -4,18 +4,34 @@
 #include "nn/layer.h"
 
 #include <math.h>
+#include <stdio.h>
 
-static dt_tensor *word_table(dt_graph *g, const dt_model_config *c)
+enum { NAME_BYTES = 192 };
+
+typedef struct name_text {
+    char text[NAME_BYTES];
+} name_text;
+
+/* A name of the whole model's, below the prefix that it has inside another one. */
+static name_text below(const char *prefix, const char *name)
 {
-    return dt_nn_weight(g, "embedding", "word_embeddings.weight", c->padded_vocab_size, c->hidden_size,
-                        DT_SPLIT_VOCAB);
+    name_text full;
+    snprintf(full.text, sizeof full.text, "%s%s", prefix ? prefix : "", name);
+    return full;
+}
+
+static dt_tensor *word_table(dt_graph *g, const dt_model_config *c, const char *prefix)
+{
+    return dt_nn_weight(g, below(prefix, "embedding").text, "word_embeddings.weight", c->padded_vocab_size,
+                        c->hidden_size, DT_SPLIT_VOCAB);
 }
 
 static dt_tensor *learned_positions(const dt_stack *s)
 {
     const dt_model_config *c = s->config;
+    name_text shared = below(s->prefix, "embedding");
     dt_tensor *table =
-        dt_nn_weight(s->g, s->own_positions ? s->name : "embedding",
+        dt_nn_weight(s->g, s->own_positions ? s->name : shared.text,
                      s->own_positions ? "x_position_embeddings.weight" : "position_embeddings.weight",
                      c->max_sequence_length + c->position_offset, c->hidden_size, DT_SPLIT_NONE);
     return dt_embedding_from(s->g, table, s->positions, c->position_offset);
@@ -46,15 +62,15 @@ static dt_tensor *words(const dt_stack *s)
 {
     const dt_model_config *c = s->config;
     if (!s->own_words)
-        return word_table(s->g, c);
+        return word_table(s->g, c, s->prefix);
     return dt_nn_weight(s->g, s->name, "x_word_embeddings.weight", s->own_words, c->hidden_size,
                         DT_SPLIT_NONE);
 }
 
 static dt_tensor *token_types(const dt_stack *s)
 {
-    return dt_nn_weight(s->g, "embedding", "tokentype_embeddings.weight", s->config->num_tokentypes,
-                        s->config->hidden_size, DT_SPLIT_NONE);
+    return dt_nn_weight(s->g, below(s->prefix, "embedding").text, "tokentype_embeddings.weight",
+                        s->config->num_tokentypes, s->config->hidden_size, DT_SPLIT_NONE);
 }
 
 dt_tensor *dt_stack_embed(const dt_stack *s, dt_tensor *tokens)
@@ -81,14 +97,16 @@ static dt_tensor *soft_cap(dt_graph *g, dt_tensor *x, double cap)
     return dt_scale(g, dt_activate(g, dt_scale(g, x, 1 / cap), DT_ACT_TANH), cap);
 }
 
-dt_tensor *dt_output_logits(dt_graph *g, const dt_model_config *c, dt_tensor *hidden, const char *name)
+dt_tensor *dt_output_logits(dt_graph *g, const dt_model_config *c, const char *prefix, dt_tensor *hidden,
+                            const char *name)
 {
     bool tied = c->share_embeddings_and_output_weights;
-    dt_tensor *w =
-        tied ? word_table(g, c)
-             : dt_nn_weight(g, name, "weight", c->padded_vocab_size, c->hidden_size, DT_SPLIT_VOCAB);
+    name_text head = below(prefix, name);
+    int64_t V = c->padded_vocab_size;
+    dt_tensor *w = tied ? word_table(g, c, prefix)
+                        : dt_nn_weight(g, head.text, "weight", V, c->hidden_size, DT_SPLIT_VOCAB);
     dt_tensor *b = dt_config_has_output_bias(c)
-                       ? dt_nn_vector(g, name, "bias", c->padded_vocab_size, DT_SPLIT_VOCAB, DT_INIT_ZERO)
+                       ? dt_nn_vector(g, head.text, "bias", V, DT_SPLIT_VOCAB, DT_INIT_ZERO)
                        : NULL;
     return soft_cap(g, dt_linear(g, hidden, w, b), c->final_logit_softcapping); /* [R, padded vocabulary] */
 }

@@ -14,7 +14,9 @@ typedef struct dt_stack {
     dt_graph *g;
     const dt_model_config *config;
     const dt_layer_spec *spec;
-    const char *name;  /* "encoder", "decoder": prefix of its parameters and caches */
+    const char
+        *prefix; /* before the names of parameters that are the whole model's ("language_model."), or NULL */
+    const char *name;  /* "encoder", "language_model.decoder": prefix of its parameters and caches */
     const char *point; /* "out.", "out.encoder.": prefix of its points */
     int64_t layers;
     int64_t own_words;  /* rows of its own table of tokens; 0: the model's */
@@ -85,7 +87,11 @@ dt_tensor *dt_rope_frequencies(dt_graph *g, const dt_model_config *config, doubl
 dt_tensor *dt_rope_window_frequencies(dt_graph *g, const dt_model_config *config);
 dt_rope_spec dt_rope_spec_of(const dt_model_config *config, int64_t heads, double magnitude);
 
-/* Logits of hidden rows [R, H] → [R, padded vocabulary]; `name` is the head's canonical prefix. */
-dt_tensor *dt_output_logits(dt_graph *g, const dt_model_config *config, dt_tensor *hidden, const char *name);
+/*
+ * Logits of hidden rows [R, H] → [R, padded vocabulary]; `name` is the head's canonical prefix, below the model's own where
+ * it is part of another one ("language_model."; NULL: it is none).
+ */
+dt_tensor *dt_output_logits(dt_graph *g, const dt_model_config *config, const char *prefix, dt_tensor *hidden,
+                            const char *name);
 
 #endif
