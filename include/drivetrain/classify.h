@@ -5,7 +5,7 @@
  *     dt_model_open(&m, "vit_mnist.pt", NULL, &err);
  *     int64_t classes = dt_model_get_config(m)->num_classes;
  *     float logits[10];                                    // classes of them
- *     dt_classify_input in = {.pixels = planes, .height = 28, .width = 28};
+ *     dt_planes in = {.pixels = planes, .height = 28, .width = 28};
  *     dt_classify(m, 1, &in, NULL, logits, 10, &err);
  */
 #ifndef DRIVETRAIN_CLASSIFY_H
@@ -17,11 +17,7 @@
 extern "C" {
 #endif
 
-/** A picture, preprocessed as the model was trained: planes [num_channels, height, width] (dt_image_process). */
-typedef struct dt_classify_input {
-    const float *pixels;
-    int64_t height, width;
-} dt_classify_input;
+typedef dt_planes dt_classify_input;
 
 typedef struct dt_classify_options {
     int64_t
@@ -45,6 +41,20 @@ typedef struct dt_classify_options {
  */
 dt_status dt_classify(dt_model *model, size_t count, const dt_classify_input *inputs,
                       const dt_classify_options *options, float *logits, size_t elements, dt_error *err);
+
+/** What config.json beside a model says of its classes: id2label and problem_type. */
+typedef struct dt_classes dt_classes;
+
+/** Without such a file, classes have no names and exclude one another. Errors: DT_FORMAT names the file. */
+dt_status dt_classes_of(dt_classes **out, const dt_model *model, dt_error *err);
+void dt_classes_close(dt_classes *classes); /**< NULL is fine */
+
+const char *dt_classes_name(const dt_classes *classes, int64_t index); /**< "tabby", or NULL; borrowed */
+bool dt_classes_exclude(const dt_classes *classes); /**< false: a picture may be of several classes */
+
+/** Of one picture's logits: their softmax, summed in f64, or of each its sigmoid where classes exclude nothing. */
+void dt_classes_probabilities(const dt_classes *classes, const float *logits, int64_t count,
+                              float *probabilities);
 
 #ifdef __cplusplus
 }

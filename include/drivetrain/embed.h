@@ -1,5 +1,6 @@
 /**
- * embed.h - texts as vectors: what an encoder makes of its tokens, whole or pooled into one vector a text.
+ * embed.h - texts and pictures as vectors: what an encoder makes of its tokens, or a vision tower of its patches, whole or
+ * pooled into one vector each.
  *
  *     dt_model *m;
  *     dt_model_open(&m, "all-MiniLM-L6-v2", NULL, &err);
@@ -20,13 +21,14 @@ extern "C" {
 #endif
 
 typedef enum dt_pooling {
-    DT_POOLING_MEAN,   /**< the mean over a text's tokens, special ones included */
-    DT_POOLING_CLS,    /**< the first token's hidden state */
-    DT_POOLING_POOLER, /**< BERT's pooler: tanh of a linear map of the first token's */
-    DT_POOLING_NONE    /**< every token's hidden state */
+    DT_POOLING_MEAN,      /**< the mean over a text's tokens, special ones included; over a picture's patches */
+    DT_POOLING_CLS,       /**< the first token's hidden state; a picture's first class token's */
+    DT_POOLING_POOLER,    /**< BERT's pooler: tanh of a linear map of the first token's; what a tower pools */
+    DT_POOLING_NONE,      /**< every token's, or row's, hidden state */
+    DT_POOLING_PROJECTION /**< what is pooled, projected into the space that texts and pictures share (CLIP) */
 } dt_pooling;
 
-/** "mean", "cls", "pooler", "none"; NULL when out of range. */
+/** "mean", "cls", "pooler", "none", "projection"; NULL when out of range. */
 const char *dt_pooling_name(dt_pooling pooling);
 
 typedef struct dt_embed_input {
@@ -49,7 +51,8 @@ typedef struct dt_embed_options {
 
 /**
  * Set *options to the defaults, and over them what sentence-transformers' modules.json and 1_Pooling/config.json beside
- * the model say of pooling and normalizing; without those files the defaults alone.
+ * the model say of pooling and normalizing; without those files the defaults alone. A vision tower's default is what it
+ * makes of a picture by itself: its projection, else what it pools, else the mean.
  *
  * Errors   DT_UNSUPPORTED  a step or a pooling that drivetrain does not do: names the file and the key
  *          DT_FORMAT       names the file and the key
@@ -78,6 +81,20 @@ typedef struct dt_embedded {
  */
 dt_status dt_embed(dt_embeddings **out, dt_model *model, size_t count, const dt_embed_input *inputs,
                    const dt_embed_options *options, dt_error *err);
+
+/**
+ * Embed pictures by a vision tower. They are packed raggedly, as many to a step as max_batch (rows: patches and class
+ * tokens) allows; a picture has the same bits alone and in any company, whatever their sizes.
+ *
+ * Shapes   count vectors of hidden_size columns (projection_dim with DT_POOLING_PROJECTION), or matrices, in the order of
+ *          the pictures
+ * Memory   *out owns all values; the pictures are only read; options NULL: as dt_embed_options_of begins
+ * Errors   DT_UNSUPPORTED  the model is no tower, or does not pool so
+ *          DT_INVALID      a picture without pixels
+ *          DT_MISMATCH     a picture of a size that the tower has no positions for: names it and both sizes
+ */
+dt_status dt_embed_pictures(dt_embeddings **out, dt_model *model, size_t count, const dt_planes *pictures,
+                            const dt_embed_options *options, dt_error *err);
 void dt_embeddings_destroy(dt_embeddings *embeddings); /**< NULL is fine */
 
 int64_t dt_embeddings_width(const dt_embeddings *embeddings);

@@ -50,6 +50,12 @@ void dt_model_close(dt_model *model); /**< NULL is fine */
 const dt_model_config *dt_model_get_config(const dt_model *model);
 const dt_checkpoint *dt_model_checkpoint(const dt_model *model);
 
+/** A picture as a vision tower reads it, preprocessed as the model was trained (dt_image_process); borrowed. */
+typedef struct dt_planes {
+    const float *pixels; /**< [num_channels, height, width] */
+    int64_t height, width;
+} dt_planes;
+
 /* ---- the wrapper of Megatron's shape ---- */
 
 /**

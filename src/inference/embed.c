@@ -1,14 +1,13 @@
 /*
- * embed.c - texts to vectors: packs them into steps of an EMBED graph, and pools what the encoder gives.
+ * embed.c - texts to vectors: packs them into steps of an EMBED graph, and keeps what the encoder gives of each.
  *
- * What the encoder computes is models/'s; here is only who stands in which step, and how rows become one vector.
+ * What the encoder computes is models/'s, how rows become one vector embeddings.c's; here is only who stands in which step.
  */
 #include "base/arena.h"
 #include "base/checked.h"
+#include "inference/embeddings.h"
 #include "inference/model.h"
 #include "models/build.h"
-
-#include <drivetrain/embed.h>
 
 #include <inttypes.h>
 #include <math.h>
@@ -16,13 +15,6 @@
 #include <string.h>
 
 enum { DEFAULT_BATCH = 2048 };
-
-struct dt_embeddings {
-    dt_arena *arena; /* owns the values */
-    dt_embedded *row;
-    size_t count;
-    int64_t width;
-};
 
 /* One call: the plan, and the arrays that its inputs are bound to. */
 typedef struct embedding {
@@ -38,15 +30,6 @@ typedef struct embedding {
     int32_t *tokens, *token_types, *positions, *cu_seqlens;
     dt_embeddings *result;
 } embedding;
-
-const char *dt_pooling_name(dt_pooling pooling)
-{
-    static const char *const name[] = {[DT_POOLING_MEAN] = "mean",
-                                       [DT_POOLING_CLS] = "cls",
-                                       [DT_POOLING_POOLER] = "pooler",
-                                       [DT_POOLING_NONE] = "none"};
-    return (size_t)pooling < sizeof name / sizeof name[0] ? name[pooling] : NULL;
-}
 
 /* ---- what is asked ---- */
 
@@ -165,43 +148,13 @@ static int64_t pack(const embedding *e, size_t first)
     return count;
 }
 
-static void mean_rows(const float *row, int64_t rows, int64_t width, float *out)
-{
-    for (int64_t h = 0; h < width; h++) {
-        double sum = 0;
-        for (int64_t r = 0; r < rows; r++)
-            sum += (double)row[r * width + h];
-        out[h] = (float)(sum / (double)rows);
-    }
-}
-
-static void normalize_row(float *row, int64_t width)
-{
-    double squares = 0;
-    for (int64_t h = 0; h < width; h++)
-        squares += (double)row[h] * (double)row[h];
-    double length = fmax(sqrt(squares), 1e-12);
-    for (int64_t h = 0; h < width; h++)
-        row[h] = (float)((double)row[h] / length);
-}
-
 /* rows [n, width] of one text to what was asked for. */
 static dt_status keep(embedding *e, size_t text, const float *row, int64_t n, dt_error *err)
 {
-    dt_embeddings *r = e->result;
-    bool all = e->options->pooling == DT_POOLING_NONE;
-    int64_t rows = all ? n : 1;
-    float *values = DT_NEW_ARRAY(r->arena, float, rows * r->width);
-    if (!values)
-        return dt_fail_memory(err, (size_t)(rows * r->width) * sizeof *values, "embeddings");
-    if (e->options->pooling == DT_POOLING_MEAN)
-        mean_rows(row, n, r->width, values);
-    else /* all rows, the first of them, or the pooler's one */
-        memcpy(values, row, (size_t)(rows * r->width) * sizeof *values);
-    for (int64_t i = 0; e->options->normalize && i < rows; i++)
-        normalize_row(values + i * r->width, r->width);
-    r->row[text] = (dt_embedded){values, rows};
-    return DT_OK;
+    bool mean = e->options->pooling == DT_POOLING_MEAN;
+    int64_t rows =
+        mean || e->options->pooling == DT_POOLING_NONE ? n : 1; /* else the first, or the pooler's one */
+    return dt_embeddings_keep(e->result, text, row, rows, mean, e->options->normalize, err);
 }
 
 static dt_status run(embedding *e, size_t first, int64_t count, dt_error *err)
@@ -214,7 +167,7 @@ static dt_status run(embedding *e, size_t first, int64_t count, dt_error *err)
     DT_PASS(dt_executor_read(e->executor, pooler ? "out.pooled" : "out.hidden", &out, err));
     for (int64_t i = 0; i < count; i++) {
         int64_t at = pooler ? i : e->cu_seqlens[i];
-        const float *row = (const float *)out.data + at * e->result->width;
+        const float *row = (const float *)out.data + at * dt_embeddings_width(e->result);
         DT_PASS(keep(e, first + (size_t)i, row, e->length[first + (size_t)i], err));
     }
     return DT_OK;
@@ -222,24 +175,13 @@ static dt_status run(embedding *e, size_t first, int64_t count, dt_error *err)
 
 /* ---- the call ---- */
 
-static dt_status make_result(embedding *e, dt_error *err)
-{
-    dt_embeddings *r = calloc(1, sizeof *r);
-    if (r && (r->arena = dt_arena_create()))
-        r->row = DT_NEW_ARRAY(r->arena, dt_embedded, e->count ? e->count : 1);
-    e->result = r;
-    if (!r || !r->row)
-        return dt_fail_memory(err, e->count * sizeof *r->row, "embeddings");
-    r->count = e->count;
-    r->width = e->model->config->hidden_size;
-    return DT_OK;
-}
-
 static dt_status embed(embedding *e, dt_error *err)
 {
     if (!dt_config_reads(e->model->config))
         return dt_fail(err, DT_UNSUPPORTED, "this %s reads no text to embed", e->model->config->family);
-    DT_PASS(make_result(e, err));
+    if (e->options->pooling == DT_POOLING_PROJECTION)
+        return dt_fail(err, DT_UNSUPPORTED, "this %s has no projection", e->model->config->family);
+    DT_PASS(dt_embeddings_create(&e->result, e->count, e->model->config->hidden_size, err));
     if (!(e->arena = dt_arena_create()))
         return dt_fail_memory(err, 0, "a batch of texts");
     DT_PASS(resolve(e, err));
@@ -269,22 +211,4 @@ dt_status dt_embed(dt_embeddings **out, dt_model *model, size_t count, const dt_
     if (status != DT_OK)
         dt_embeddings_destroy(e.result);
     return status;
-}
-
-void dt_embeddings_destroy(dt_embeddings *e)
-{
-    if (!e)
-        return;
-    dt_arena_destroy(e->arena);
-    free(e);
-}
-
-int64_t dt_embeddings_width(const dt_embeddings *e)
-{
-    return e->width;
-}
-
-dt_embedded dt_embeddings_at(const dt_embeddings *e, size_t index)
-{
-    return index < e->count ? e->row[index] : (dt_embedded){0};
 }

@@ -6,9 +6,8 @@
 #include "base/json.h"
 #include "base/output.h"
 #include "base/text.h"
+#include "inference/embeddings.h"
 #include "inference/model.h"
-
-#include <drivetrain/embed.h>
 
 #include <string.h>
 
@@ -109,6 +108,8 @@ dt_status dt_embed_options_of(const dt_model *model, dt_embed_options *options, 
     static const dt_embed_options plain = DT_EMBED_OPTIONS_DEFAULT;
     const char *folder = dt_checkpoint_describe(model->checkpoint).path;
     *options = plain;
+    if (dt_config_is_tower(model->config))
+        options->pooling = dt_tower_pooling(model->config);
     if (!folder)
         return DT_OK;
     dt_arena *arena = dt_arena_create();
