@@ -104,6 +104,7 @@ dt_room(formats USES base tensor graph backend data nn models
     onnx/lower.c
     onnx/lower_attention.c
     onnx/lower_experts.c
+    onnx/lower_vision.c
     onnx/model.c
     onnx/write.c
     onnx/read.c

@@ -5,8 +5,10 @@
 
 Each MODEL (a folder with recording.safetensors in it or above) is exported in f32; onnx.checker reads the graphs, and
 onnxruntime runs them on the recorded tokens: padded on the right, padded on the left, in two halves and token by token
-with a cache, and greedily where the recording continues. Logits must be within NEAR of the recorded ones.
+with a cache, and greedily where the recording continues; towers on the recorded pictures of every size, in one batch and
+one by one, and on pictures of odd sizes as drivetrain itself computes them. Logits, or what else there is, must be within NEAR of the recorded ones.
 """
+import glob
 import json
 import os
 import subprocess
@@ -17,9 +19,16 @@ import numpy as np
 import onnx
 import onnxruntime
 from safetensors import safe_open
+from safetensors.numpy import save_file
 
 NEAR = 5e-6  # of the largest value at a point; MEDIUM for models wide enough that f32 itself is farther off
 MEDIUM = 1e-4
+
+
+def read(path):
+    with safe_open(path, "np") as f:
+        r = {name: f.get_tensor(name) for name in f.keys()}
+        return r, json.loads((f.metadata() or {}).get("options", "{}"))
 
 
 def recording_of(model):
@@ -27,9 +36,8 @@ def recording_of(model):
     while folder != "/":
         path = os.path.join(folder, "recording.safetensors")
         if os.path.exists(path):
-            with safe_open(path, "np") as f:
-                r = {name: f.get_tensor(name) for name in f.keys()}
-                return r, json.loads((f.metadata() or {}).get("options", "{}"))
+            r, options = read(path)
+            return r, dict(options, sizes=glob.glob(os.path.join(folder, "recording_*x*.safetensors")))
         folder = os.path.dirname(folder)
     raise SystemExit(f"{model}: no recording.safetensors in it or above")
 
@@ -143,6 +151,50 @@ def check_encoder(folder, r, options):
     return found
 
 
+POINTS = {"last_hidden_state": "hidden", "pooler_output": "pooled", "image_embeds": "image_features", "logits": "logits",
+          "hidden_states": "projected"}
+
+
+def farthest(out, r, rows=slice(None)):
+    """Distances of the results that were recorded, each over all of it."""
+    pairs = {name: (out[name], r[f"out.{point}"][rows]) for name, point in POINTS.items()
+             if name in out and f"out.{point}" in r}
+    assert pairs, f"none of {list(out)} was recorded"
+    for name, (got, want) in pairs.items():
+        assert got.shape == want.shape, f"{name} is {got.shape}, recorded {want.shape}"
+    return {name: float(np.abs(got - want).max() / (np.abs(want).max() + 1e-6)) for name, (got, want) in pairs.items()}
+
+
+def odd_sizes(drivetrain, model, graph, channels, folder):
+    """Pictures of sizes that nobody recorded, as drivetrain computes them: positions follow the size."""
+    question, answer, found = os.path.join(folder, "in.safetensors"), os.path.join(folder, "out.safetensors"), {}
+    for height, width in ((33, 77), (91, 40), (15, 15)):
+        pixels = np.random.default_rng(height).standard_normal((2, channels, height, width)).astype(np.float32)
+        save_file({"in.pixels": pixels}, question, {"format": "drivetrain-recording/1"})
+        line = [drivetrain, "trace", model, "--inputs", question, "--out", answer]
+        done = subprocess.run(line, capture_output=True, text=True)
+        assert done.returncode == 0, f"{model}: {done.stderr}"
+        found[f"{height}x{width}"] = max(farthest(graph(pixel_values=pixels), read(answer)[0]).values())
+    return found
+
+
+def check_pictures(folder, r, options):
+    graph = Graph(os.path.join(folder, "model.onnx"))
+    given, recorded = ("pixel_values", "in.pixels") if "pixel_values" in graph.inputs else (
+        "image_features", "in.image_features")
+    found = farthest(graph(**{given: r[recorded]}), r)
+    for b in range(len(r[recorded])):
+        one = farthest(graph(**{given: r[recorded][b:b + 1]}), r, slice(b, b + 1))
+        found["alone"] = max(found.get("alone", 0.0), *one.values())
+    for path in options["sizes"]:
+        other = read(path)[0]
+        found[path.rsplit("_", 1)[1].split(".")[0]] = max(farthest(graph(**{given: other[recorded]}), other).values())
+    shape = graph.inputs[given].shape
+    if "height" in shape:
+        found.update(odd_sizes(options["drivetrain"], options["model"], graph, shape[1], folder))
+    return found
+
+
 def check_both(folder, r, options):
     encoder, first, later = (Graph(os.path.join(folder, f"{n}.onnx"))
                              for n in ("encoder_model", "decoder_model", "decoder_with_past_model"))
@@ -192,12 +244,14 @@ def check(drivetrain, model, folder, opset):
         return 0
     assert "check: yes" in done.stdout, f"{model}: drivetrain's own check: {done.stdout}"
     r, options = recording_of(model)
+    options = dict(options, drivetrain=drivetrain, model=model)
     files = [f for f in sorted(os.listdir(folder)) if f.endswith(".onnx")]
     for name in files:
         onnx.checker.check_model(os.path.join(folder, name), full_check=True)
-    test = check_both if "encoder_model.onnx" in files else check_decoder if "past_key_values.0.key" in {
-        i.name for i in onnx.load(os.path.join(folder, files[0]), load_external_data=False).graph.input
-    } else check_encoder
+    inputs = {i.name for i in onnx.load(os.path.join(folder, files[0]), load_external_data=False).graph.input}
+    test = check_both if "encoder_model.onnx" in files else \
+        check_decoder if "past_key_values.0.key" in inputs else \
+        check_pictures if inputs & {"pixel_values", "image_features"} else check_encoder
     found = test(folder, r, options)
     told = ", ".join(f"{n} {d:.1e}" for n, d in found.items())
     near = MEDIUM if "medium" in model else NEAR

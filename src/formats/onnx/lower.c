@@ -51,7 +51,9 @@ const char *dt_lower_past(dt_lowering *l)
 
 const char *dt_lower_queries(dt_lowering *l)
 {
-    const char *rows = dt_onnx_range(l->o, dt_onnx_size(l->o, dt_lower_ids(l), 1));
+    const char *count = l->frame->source == DT_ONNX_PIXELS ? dt_lower_picture_rows(l)
+                                                           : dt_onnx_size(l->o, dt_lower_ids(l), 1);
+    const char *rows = dt_onnx_range(l->o, count);
     const char *past = dt_lower_past(l);
     return past ? DT_ONNX_NODE(l->o, "Add", rows, past) : rows;
 }
@@ -107,6 +109,12 @@ static const char *input_value(dt_lowering *l, const dt_tensor *t)
     if (is_input(t, "token_types"))
         return dt_onnx_input(l->o, "token_type_ids", DT_ONNX_INT64, 2,
                              (dt_onnx_dim[]){{"batch_size", 0}, {l->frame->own_length, 0}});
+    if (is_input(t, "patches"))
+        return dt_lower_patches(l);
+    if (is_input(t, "image_features"))
+        return dt_onnx_input(
+            l->o, "image_features", dt_onnx_type_of(l->o->type), 3,
+            (dt_onnx_dim[]){{"batch_size", 0}, {l->frame->own_length, 0}, {NULL, t->dim[1].n}});
     dt_lower_fail(l, "the input \"%s\" has no counterpart in ONNX", t->name);
     return "";
 }
@@ -152,6 +160,11 @@ void dt_lower_set(dt_lowering *l, const dt_tensor *t, const char *value)
 void dt_onnx_lower_embedding(dt_lowering *l, const dt_op *op)
 {
     dt_onnx *o = l->o;
+    if (strcmp(op->input[1]->name, "vision_probe") == 0) { /* one row, the same for every picture */
+        dt_lower_set(l, op->output[0],
+                     DT_ONNX_NODE(o, "Unsqueeze", dt_lower_input(l, op, 0), DT_ONNX_INTS(o, 0)));
+        return;
+    }
     const char *ids = dt_lower_input(l, op, 1);
     if (op->attr.embedding.first)
         ids = DT_ONNX_NODE(o, "Add", ids, dt_onnx_integer(o, op->attr.embedding.first));
@@ -373,7 +386,7 @@ void dt_onnx_lower_split_groups(dt_lowering *l, const dt_op *op)
                      groups > 1 ? DT_ONNX_RESHAPE(o, part[i], 0, 0, groups * width[i]) : part[i]);
 }
 
-/* Rows whose logits are wanted are all of them; the first of each text is the first of its row. */
+/* Rows whose logits are wanted are all of them; the first of each text or picture is the first of its row. */
 void dt_onnx_lower_take_rows(dt_lowering *l, const dt_op *op)
 {
     const dt_tensor *index = op->input[1];
@@ -381,7 +394,7 @@ void dt_onnx_lower_take_rows(dt_lowering *l, const dt_op *op)
     const char *x = dt_lower_input(l, op, 0);
     if (index->kind == DT_TENSOR_INPUT && strcmp(index->name, "output_rows") == 0)
         dt_lower_set(l, op->output[0], x);
-    else if (index->kind == DT_TENSOR_INPUT && strcmp(index->name, "first_rows") == 0)
+    else if (index->kind == DT_TENSOR_INPUT && is_input(index, "first_rows"))
         dt_lower_set(l, op->output[0], DT_ONNX_WITH(l->o, "Gather", axis, x, dt_onnx_integer(l->o, 0)));
     else
         dt_lower_fail(l, "rows chosen by %s have no counterpart in ONNX", dt_tensor_print(index).text);
@@ -437,7 +450,8 @@ dt_status dt_lower_graph(dt_lowering *l, const char *const *points, int count)
             needed[t->id] = true;
     }
     mark_needed(l, needed);
-    dt_lower_ids(l); /* the first of the inputs */
+    if (l->frame->source == DT_ONNX_IDS)
+        dt_lower_ids(l); /* the first of the inputs */
     dt_lower_find_past(l);
     for (int i = 0; i < l->graph->op_count && l->status == DT_OK; i++) {
         const dt_op *op = l->graph->op[i];

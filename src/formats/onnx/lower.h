@@ -20,8 +20,16 @@ typedef enum dt_onnx_layout {
     DT_ONNX_EXPERTS     /* only experts' products read it: [E, K, N] */
 } dt_onnx_layout;
 
+/* What its rows are made of. */
+typedef enum dt_onnx_source {
+    DT_ONNX_IDS,     /* input_ids */
+    DT_ONNX_PIXELS,  /* pixel_values */
+    DT_ONNX_FEATURES /* image_features */
+} dt_onnx_source;
+
 /* What a graph is fed and asked for, apart from its points. */
 typedef struct dt_onnx_frame {
+    dt_onnx_source source;
     const char
         *cut;      /* the point that is an input, encoder_hidden_states, instead of being computed; or NULL */
     bool cached;   /* keys and values of the past come in */
@@ -29,7 +37,7 @@ typedef struct dt_onnx_frame {
     bool cross;    /* there is an encoder: names have "decoder." or "encoder." in them */
     bool numbered; /* position_ids come in; else positions are counted */
     const char *own_mask;   /* "attention_mask", or NULL: rows see what the past and the order allow */
-    const char *own_length; /* name of the axis that input_ids are long */
+    const char *own_length; /* name of the axis along which the rows are */
 } dt_onnx_frame;
 
 typedef struct dt_lowering {
@@ -65,6 +73,10 @@ const char *dt_lower_mask(dt_lowering *l);    /* int64 [B, P + S], 1 where there
 const char *dt_lower_past(dt_lowering *l);    /* int64 scalar: positions before these; NULL without */
 const char *dt_lower_queries(dt_lowering *l); /* int64 [S]: the place of each row among all keys */
 
+/* Of pictures (lower_vision.c). */
+const char *dt_lower_patches(dt_lowering *l);      /* [B, P, C·p·p] */
+const char *dt_lower_picture_rows(dt_lowering *l); /* int64 scalar: rows of a picture */
+
 /* Learn how long the past is, before anything asks. */
 void dt_lower_find_past(dt_lowering *l);
 
@@ -90,5 +102,7 @@ void dt_onnx_lower_take_rows(dt_lowering *l, const dt_op *op);
 void dt_onnx_lower_route(dt_lowering *l, const dt_op *op);
 void dt_onnx_lower_expert_linear(dt_lowering *l, const dt_op *op);
 void dt_onnx_lower_sum_choices(dt_lowering *l, const dt_op *op);
+void dt_onnx_lower_merge_rows(dt_lowering *l, const dt_op *op);
+void dt_onnx_lower_blend_rows(dt_lowering *l, const dt_op *op);
 
 #endif

@@ -117,6 +117,8 @@ static const char *both(dt_onnx *o, const char *a, const char *b)
 static const char *real_keys(dt_lowering *l, bool self)
 {
     dt_onnx *o = l->o;
+    if (l->frame->source == DT_ONNX_PIXELS)
+        return NULL;
     const char *mask =
         self ? dt_lower_mask(l)
              : dt_onnx_input(o, "encoder_attention_mask", DT_ONNX_INT64, 2,
@@ -274,7 +276,10 @@ void dt_onnx_lower_attention(dt_lowering *l, const dt_op *op)
     p = regroup(o, dt_onnx_from_f32(o, p), spec->groups, spec->heads);
     const char *y = regroup(o, DT_ONNX_NODE(o, "MatMul", p, values), spec->heads, spec->groups);
     y = DT_ONNX_TRANSPOSE(o, y, 0, 2, 1, 3);
-    dt_lower_set(l, op->output[0], DT_ONNX_RESHAPE(o, y, 0, 0, spec->heads * spec->head_dim));
+    bool pools = l->frame->source == DT_ONNX_PIXELS && !op->attr.attention.self; /* one row a picture */
+    dt_lower_set(l, op->output[0],
+                 pools ? DT_ONNX_RESHAPE(o, y, 0, spec->heads * spec->head_dim)
+                       : DT_ONNX_RESHAPE(o, y, 0, 0, spec->heads * spec->head_dim));
 }
 
 /* ---- rotation ---- */

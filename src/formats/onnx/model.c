@@ -24,6 +24,12 @@ static const dt_onnx_file encoder_files[] = {
 static const dt_onnx_file bert_files[] = {
     {"model.onnx", DT_BUILD_FULL, {.own_mask = "attention_mask", .own_length = "sequence_length"}},
 };
+static const dt_onnx_file tower_files[] = {
+    {"model.onnx", DT_BUILD_FULL, {.source = DT_ONNX_PIXELS, .own_length = "sequence_length"}},
+};
+static const dt_onnx_file projector_files[] = {
+    {"model.onnx", DT_BUILD_FULL, {.source = DT_ONNX_FEATURES, .own_length = "sequence_length"}},
+};
 static const dt_onnx_file both_files[] = {
     {"encoder_model.onnx",
      DT_BUILD_EMBED,
@@ -36,15 +42,17 @@ static const dt_onnx_file both_files[] = {
      {.cached = true, .presents = true, .cross = true, .own_length = "decoder_sequence_length"}},
 };
 
-/* What comes out, where the graph has it. `flat`: one row a sequence. */
+/* What comes out, where the graph has it. */
 static const struct {
     const char *point, *name;
-    bool encoder, flat;
+    bool encoder; /* of a decoder, it stays inside */
 } result[] = {
-    {"out.logits", "logits", false, false},
-    {"out.hidden", "last_hidden_state", true, false},
-    {"out.pooled", "pooler_output", true, true},
-    {"out.binary_logits", "seq_relationship_logits", true, true},
+    {"out.logits", "logits", false},
+    {"out.hidden", "last_hidden_state", true},
+    {"out.pooled", "pooler_output", true},
+    {"out.binary_logits", "seq_relationship_logits", true},
+    {"out.image_features", "image_embeds", true},
+    {"out.projected", "hidden_states", true},
 };
 
 enum { RESULTS = sizeof result / sizeof result[0] };
@@ -64,6 +72,10 @@ dt_status dt_onnx_files(const dt_model_config *c, const dt_onnx_file **out, int 
         *out = decoder_files;
     else if (strcmp(c->model_type, "bert") == 0)
         *out = bert_files;
+    else if (dt_config_is_tower(c))
+        *out = tower_files;
+    else if (strcmp(c->model_type, "projector") == 0)
+        *out = projector_files;
     else if (t5 && c->encoder_only)
         *out = encoder_files;
     else if (t5) {
@@ -140,6 +152,9 @@ static const dt_build_options smallest = {.spec = NULL,
                                           .source_tokens = 1,
                                           .sequences = 1,
                                           .output_rows = 1,
+                                          .images = 1,
+                                          .patches = 1,
+                                          .vision_tokens = 1,
                                           .kv_blocks = 1,
                                           .sequence_blocks = 1,
                                           .memory_blocks = 1,
@@ -150,8 +165,6 @@ static dt_status build(dt_graph **out, const dt_model_config *c, dt_build_mode m
 {
     dt_build_options options = smallest;
     options.mode = mode;
-    if (!dt_config_reads(c))
-        return dt_fail(err, DT_UNSUPPORTED, "ONNX graphs of a %s are not written yet", c->family);
     options.spec = dt_layer_spec_local();
     *out = dt_graph_create(err);
     return *out ? dt_model_build(*out, c, &options, err) : DT_NO_MEMORY;
@@ -188,6 +201,13 @@ static dt_onnx_layout layout_in(const dt_mapping *m, const dt_tensor *t)
     return dt_mapping_external_at(m, p->external)->shape.rank == 3 ? DT_ONNX_EXPERTS : DT_ONNX_TRANSPOSED;
 }
 
+/* One row a sequence or picture, instead of one a token or patch. */
+static bool is_flat(const dt_tensor *t)
+{
+    const dt_axis *axis = t->dim[0].axis;
+    return axis && (strcmp(axis->name, "sequences") == 0 || strcmp(axis->name, "images") == 0);
+}
+
 static void put_results(dt_lowering *l)
 {
     for (int i = 0; i < RESULTS; i++) {
@@ -196,9 +216,21 @@ static void put_results(dt_lowering *l)
         dt_onnx_dim dim[3] = {{"batch_size", 0}, {l->frame->own_length, 0}};
         if (!value)
             continue;
-        dim[result[i].flat ? 1 : 2] = (dt_onnx_dim){NULL, t->dim[1].n};
-        dt_onnx_output(l->o, value, result[i].name, dt_onnx_type_of(l->o->type), result[i].flat ? 2 : 3, dim);
+        bool flat = is_flat(t);
+        dim[flat ? 1 : 2] = (dt_onnx_dim){NULL, t->dim[1].n};
+        dt_onnx_output(l->o, value, result[i].name, dt_onnx_type_of(l->o->type), flat ? 2 : 3, dim);
     }
+}
+
+/* What no op reads is kept all the same: DINOv2's mask token is part of the model. */
+static void keep_unread(dt_onnx_model *m)
+{
+    lying *of = DT_NEW_ARRAY(m->onnx.arena, lying, m->graph->tensor_count);
+    m->onnx.failed |= !of;
+    if (of)
+        find_layouts(m->graph, of);
+    for (int i = 0; of && i < m->graph->tensor_count; i++)
+        m->used[i] |= m->graph->tensor[i]->kind == DT_TENSOR_PARAM && !of[i].read;
 }
 
 static dt_status lower(dt_onnx_model *m, const dt_model_config *c, const dt_mapping *mapping, dt_error *err)
@@ -219,12 +251,15 @@ static dt_status lower(dt_onnx_model *m, const dt_model_config *c, const dt_mapp
         return dt_fail_memory(err, sizeof *layout * (size_t)count, "an ONNX graph");
     for (int i = 0; i < count; i++)
         layout[i] = layout_in(mapping, m->graph->tensor[i]);
-    bool decoder = strcmp(c->model_type, "bert") != 0 && m->file->mode != DT_BUILD_EMBED;
+    bool decoder =
+        dt_config_reads(c) && strcmp(c->model_type, "bert") != 0 && m->file->mode != DT_BUILD_EMBED;
     for (int i = 0; i < RESULTS; i++)
         if (!decoder || !result[i].encoder)
             point[points++] = result[i].point;
     DT_PASS(dt_lower_graph(&l, point, points));
     put_results(&l);
+    if (dt_config_is_tower(c))
+        keep_unread(m);
     return dt_onnx_failed(l.o) ? dt_fail_memory(err, l.o->nodes.bytes, "an ONNX graph") : DT_OK;
 }
 

@@ -23,7 +23,18 @@ static const char *const models[] = {"hf/llama",
                                      "hf/llama-dynamic",
                                      "hf/gemma2",
                                      "hf/m2m100",
-                                     "megatron/gpt_moe"};
+                                     "megatron/gpt_moe",
+                                     "hf/clip-vision",
+                                     "hf/siglip-vision",
+                                     "hf/vit",
+                                     "hf/dinov2",
+                                     "hf/internvl-vision",
+                                     "megatron/clip",
+                                     "megatron/siglip",
+                                     "megatron/internvit300M",
+                                     "megatron/radio",
+                                     "megatron/projector_mlp",
+                                     "megatron/projector_affine"};
 
 enum { MODELS = sizeof models / sizeof models[0] };
 
@@ -40,7 +51,7 @@ static const char *write_model(const char *folder, const char *name, dt_dtype ty
     dt_export_result result = {0};
     snprintf(path, sizeof path, "%s/model", folder);
     assert_ok(dt_checkpoint_export(c, path, &to, &result, &err), err);
-    assert_true(result.tensors > 5 && result.files >= 3);
+    assert_true(result.tensors >= 2 && result.files >= 2);
     dt_checkpoint_close(c);
     return path;
 }
@@ -82,7 +93,7 @@ static void onnx_model__initializers_are_the_source_bit_for_bit(void **state)
             assert_int_equal(t.dtype, types[i % 3]);
             assert_same_tensor(a, b, t.canonical, types[i % 3]);
         }
-        assert_true(count > 5);
+        assert_true(count >= 2);
         checked++;
         dt_checkpoint_close(a);
         dt_checkpoint_close(b);
@@ -105,6 +116,7 @@ static const char *const operators[] = {
     "Equal",
     "Erf",
     "Exp",
+    "Expand",
     "Gather",
     "Greater",
     "LessOrEqual",
@@ -120,6 +132,7 @@ static const char *const operators[] = {
     "Range",
     "Relu",
     "Reshape",
+    "Resize",
     "ReduceMax",
     "Shape",
     "ReduceMean",
@@ -128,9 +141,11 @@ static const char *const operators[] = {
     "LayerNormalization",
     "Sigmoid",
     "Sin",
+    "Slice",
     "Softmax",
     "Split",
     "Sqrt",
+    "Squeeze",
     "Sub",
     "Tanh",
     "TopK",
@@ -199,7 +214,7 @@ static void check_node(names *n, dt_wire_reader node)
     if (!known)
         fail_msg("operator \"%s\" is not known to be taken by TensorRT", op);
     while (next_field(&node, &f))
-        if (f.number == 1 && (text_of(text, f.bytes), !knows(n, text)))
+        if (f.number == 1 && (text_of(text, f.bytes), text[0]) && !knows(n, text)) /* "": absent */
             fail_msg("a %s reads \"%s\" before it is made", op, text);
     while (next_field(&again, &f)) {
         assert_int_not_equal(f.number, 7); /* no domain but the standard's */
@@ -255,12 +270,81 @@ static void onnx_model__graphs_are_in_order_and_of_operators_that_tensorrt_takes
         for (int k = 0; path && dt_onnx_file_name(k); k++) {
             snprintf(name, sizeof name, "%s/%s", path, dt_onnx_file_name(k));
             if (dt_is_file(name)) {
-                assert_true(check_file(name) > 20);
+                assert_true(check_file(name) > 2);
                 files++;
             }
         }
     }
     assert_true(files >= 9);
+}
+
+/* " name[axis,number,…]" of each ValueInfoProto `field` of a file's graph. */
+static void list_values(const char *path, int field, dt_text *out)
+{
+    dt_map map = {0};
+    dt_error err = {0};
+    char text[256];
+    assert_ok(dt_map_open(&map, path, &err), err);
+    dt_wire_reader model = {map.data, map.data + map.size};
+    dt_wire_field f, d;
+    while (next_field(&model, &f))
+        for (dt_wire_reader graph = f.bytes; f.number == 7 && next_field(&graph, &d);)
+            if (d.number == field) {
+                field_text(d.bytes, 1, text);
+                dt_text_printf(out, " %s", text);
+                static const int way[] = {2, 1, 2}; /* type, tensor_type, shape */
+                dt_wire_reader at = d.bytes;
+                for (int i = 0; i < 3; i++) {
+                    dt_wire_field inner = {0};
+                    while (next_field(&at, &inner) && inner.number != way[i])
+                        ;
+                    at = inner.bytes;
+                }
+                for (dt_wire_field dim; next_field(&at, &dim);) {
+                    dt_wire_field n;
+                    dt_wire_reader one = dim.bytes;
+                    assert_true(next_field(&one, &n));
+                    if (n.number == 2)
+                        text_of(text, n.bytes), dt_text_printf(out, ":%s", text);
+                    else
+                        dt_text_printf(out, ":%d", (int)n.value);
+                }
+            }
+    dt_map_close(&map);
+}
+
+/* Names are Optimum's; sizes are free where the tower resamples its positions. */
+static void onnx_model__towers_take_and_give_what_optimum_says(void **state)
+{
+    static const struct {
+        const char *model, *in, *out;
+    } row[] = {
+        {"megatron/radio", " pixel_values:batch_size:3:height:width",
+         " last_hidden_state:batch_size:sequence_length:32"},
+        {"hf/dinov2", " pixel_values:batch_size:3:height:width",
+         " last_hidden_state:batch_size:sequence_length:32 pooler_output:batch_size:32"},
+        {"hf/clip-vision", " pixel_values:batch_size:3:28:28",
+         " last_hidden_state:batch_size:sequence_length:32 pooler_output:batch_size:32 "
+         "image_embeds:batch_size:24"},
+        {"hf/vit", " pixel_values:batch_size:3:32:32",
+         " logits:batch_size:10 last_hidden_state:batch_size:sequence_length:32 pooler_output:batch_size:32"},
+        {"megatron/projector_mlp", " image_features:batch_size:sequence_length:32",
+         " hidden_states:batch_size:sequence_length:48"},
+    };
+    for (size_t i = 0; i < sizeof row / sizeof row[0]; i++) {
+        char source[4096], name[4200];
+        const char *path = write_model(*state, row[i].model, DT_F32, 0, source);
+        dt_text in = {0}, out = {0};
+        if (!path)
+            continue;
+        snprintf(name, sizeof name, "%s/model.onnx", path);
+        list_values(name, 11, &in);
+        list_values(name, 12, &out);
+        assert_string_equal(in.data, row[i].in);
+        assert_string_equal(out.data, row[i].out);
+        dt_text_free(&in);
+        dt_text_free(&out);
+    }
 }
 
 /* ---- refusals ---- */
@@ -516,6 +600,8 @@ int main(void)
                                         remove_folder),
         cmocka_unit_test_setup_teardown(onnx_model__graphs_are_in_order_and_of_operators_that_tensorrt_takes,
                                         make_folder, remove_folder),
+        cmocka_unit_test_setup_teardown(onnx_model__towers_take_and_give_what_optimum_says, make_folder,
+                                        remove_folder),
         cmocka_unit_test_setup_teardown(onnx_model__opsets_out_of_range_are_refused, make_folder,
                                         remove_folder),
         cmocka_unit_test_setup_teardown(onnx_model__external_data_outside_the_folder_or_the_file_is_refused,
