@@ -1,0 +1,183 @@
+#!/usr/bin/env python3
+"""Small models with eyes for tests/golden/vision: random weights, real file layouts, tokenizers that know every byte.
+
+  vision_models.py OUT        make OUT/tower, OUT/clip, OUT/llava
+
+Made with transformers 5.23.0, torch 2.12.1, tokenizers and Pillow; docs/vision.md's examples run on them. `tower` comes with a
+recording: raw pictures (tests/golden/images) and what each layer makes of them.
+"""
+import json
+import os
+import sys
+
+import numpy as np
+import torch
+from PIL import Image
+from safetensors.torch import save_file
+from tokenizers import AddedToken, Regex, Tokenizer, decoders, models, normalizers, pre_tokenizers, processors
+from transformers import (CLIPConfig, CLIPModel, CLIPVisionConfig, CLIPVisionModelWithProjection, LlavaConfig,
+                          LlavaForConditionalGeneration)
+from transformers.models.clip.image_processing_pil_clip import CLIPImageProcessorPil
+
+IMAGES = os.path.join(os.path.dirname(os.path.abspath(__file__)), "..", "..", "tests", "golden", "images")
+VISION = dict(hidden_size=32, intermediate_size=64, num_hidden_layers=2, num_attention_heads=4, image_size=32, patch_size=8,
+              projection_dim=16)
+WORDS = ["a photo of a", "a cat", "a dog", "a person", "a flag", "it"]
+
+
+def randomise(model, seed):
+    """Weights large enough that a mistake shows."""
+    generator = torch.Generator().manual_seed(seed)
+    with torch.no_grad():
+        for name, p in model.named_parameters():
+            if p.dim() < 2 and "norm" in name and name.endswith("weight"):
+                p.copy_(1 + 0.1 * torch.randn(p.shape, generator=generator))
+            elif "logit_scale" not in name:
+                p.copy_((0.02 if p.dim() < 2 else p.shape[-1] ** -0.5) * torch.randn(p.shape, generator=generator))
+    model.tie_weights()
+    return model.eval()
+
+
+def put_json(folder, name, value):
+    with open(os.path.join(folder, name), "w") as f:
+        json.dump(value, f, indent=1, ensure_ascii=False)
+        f.write("\n")
+
+
+def put_processor(folder, size):
+    put_json(folder, "preprocessor_config.json",
+             dict(image_processor_type="CLIPImageProcessor", do_resize=True, size=dict(shortest_edge=size), resample=3,
+                  do_center_crop=True, crop_size=dict(height=size, width=size), do_rescale=True,
+                  rescale_factor=1 / 255, do_normalize=True, do_convert_rgb=True,
+                  image_mean=[0.48145466, 0.4578275, 0.40821073], image_std=[0.26862954, 0.26130258, 0.27577711]))
+
+
+def byte_characters():
+    return sorted(pre_tokenizers.ByteLevel.alphabet())
+
+
+def merged(vocabulary, words):
+    """The merges that make each word, a list of symbols, one token; what they make is added to the vocabulary."""
+    merges = {}
+    for parts in words:
+        while len(parts) > 1:
+            merges[parts[0], parts[1]] = True
+            parts = ["".join(parts[:2])] + parts[2:]
+            vocabulary.setdefault(parts[0], len(vocabulary))
+    return list(merges)
+
+
+def clip_tokenizer(folder):
+    """CLIP's: lower case, words that end in </w>, an end token that pads."""
+    letters = byte_characters()
+    vocabulary = {c: i for i, c in enumerate(letters + [c + "</w>" for c in letters])}
+    words = sorted({w for phrase in WORDS for w in phrase.split()})
+    merges = merged(vocabulary, [list(w[:-1]) + [w[-1] + "</w>"] for w in words])
+    for special in ("<|startoftext|>", "<|endoftext|>"):
+        vocabulary[special] = len(vocabulary)
+    t = Tokenizer(models.BPE(vocabulary, merges, unk_token="<|endoftext|>", continuing_subword_prefix="",
+                             end_of_word_suffix="</w>"))
+    t.normalizer = normalizers.Sequence([normalizers.NFC(), normalizers.Replace(Regex(r"\s+"), " "), normalizers.Lowercase()])
+    pattern = r"<\|startoftext\|>|<\|endoftext\|>|'s|'t|'re|'ve|'m|'ll|'d|[\p{L}]+|[\p{N}]|[^\s\p{L}\p{N}]+"
+    t.pre_tokenizer = pre_tokenizers.Sequence([pre_tokenizers.Split(Regex(pattern), "removed", invert=True),
+                                               pre_tokenizers.ByteLevel(add_prefix_space=False)])
+    t.decoder = decoders.ByteLevel()
+    start, end = vocabulary["<|startoftext|>"], vocabulary["<|endoftext|>"]
+    t.post_processor = processors.RobertaProcessing(("<|endoftext|>", end), ("<|startoftext|>", start),
+                                                    trim_offsets=False, add_prefix_space=False)
+    t.add_special_tokens([AddedToken(w, normalized=False, special=True) for w in ("<|startoftext|>", "<|endoftext|>")])
+    t.save(os.path.join(folder, "tokenizer.json"))
+    put_json(folder, "tokenizer_config.json",
+             dict(tokenizer_class="CLIPTokenizer", bos_token="<|startoftext|>", eos_token="<|endoftext|>",
+                  pad_token="<|endoftext|>", unk_token="<|endoftext|>", model_max_length=16, do_lower_case=True))
+    return len(vocabulary), start, end
+
+
+def llava_tokenizer(folder):
+    specials = ["<pad>", "<s>", "</s>", "<image>"]
+    vocabulary = {w: i for i, w in enumerate(specials)}
+    for c in byte_characters():
+        vocabulary[c] = len(vocabulary)
+    merges = merged(vocabulary, map(list, ["USER", "ASSISTANT", "\u0120the", "\u0120is"]))
+    t = Tokenizer(models.BPE(vocabulary, merges))
+    t.pre_tokenizer = pre_tokenizers.ByteLevel(add_prefix_space=False)
+    t.decoder = decoders.ByteLevel()
+    t.post_processor = processors.TemplateProcessing("<s> $A", "<s> $A $B", [("<s>", 1)])
+    t.add_special_tokens([AddedToken(w, normalized=False, special=True) for w in specials])
+    t.save(os.path.join(folder, "tokenizer.json"))
+    put_json(folder, "tokenizer_config.json",
+             dict(tokenizer_class="PreTrainedTokenizerFast", bos_token="<s>", eos_token="</s>", pad_token="<pad>",
+                  image_token="<image>", model_max_length=512))
+    return len(vocabulary)
+
+
+CHAT = ("{% for message in messages %}{{ message['role'].upper() + ': ' }}"
+        "{% if message['content'] is string %}{{ message['content'] }}{% else %}"
+        "{% for part in message['content'] if part['type'] == 'image' %}<image>\n{% endfor %}"
+        "{% for part in message['content'] if part['type'] == 'text' %}{{ part['text'] }}{% endfor %}{% endif %}"
+        "{{ '\n' if message['role'] == 'user' else eos_token }}{% endfor %}"
+        "{% if add_generation_prompt %}ASSISTANT:{% endif %}")
+
+
+def make_clip(folder):
+    vocabulary, start, end = clip_tokenizer(folder)
+    config = CLIPConfig(projection_dim=16, vision_config=VISION,
+                        text_config=dict(vocab_size=vocabulary, hidden_size=24, intermediate_size=48, num_hidden_layers=2,
+                                         num_attention_heads=3, max_position_embeddings=16, projection_dim=16,
+                                         bos_token_id=start, eos_token_id=end, pad_token_id=end))
+    randomise(CLIPModel(config), 1).save_pretrained(folder)
+    put_processor(folder, VISION["image_size"])
+
+
+def make_llava(folder):
+    vocabulary = llava_tokenizer(folder)
+    text = dict(model_type="llama", vocab_size=vocabulary, hidden_size=32, intermediate_size=64, num_hidden_layers=2,
+                num_attention_heads=4, num_key_value_heads=2, max_position_embeddings=512, tie_word_embeddings=False,
+                bos_token_id=1, eos_token_id=2, pad_token_id=0)
+    config = LlavaConfig(vision_config=dict(model_type="clip_vision_model", **{**VISION, "num_hidden_layers": 3}),
+                         text_config=text, image_token_index=3, image_seq_length=16, vision_feature_layer=-2,
+                         vision_feature_select_strategy="default")
+    model = randomise(LlavaForConditionalGeneration(config), 2)
+    model.generation_config.update(bos_token_id=1, eos_token_id=2, pad_token_id=0)
+    model.save_pretrained(folder)
+    put_processor(folder, VISION["image_size"])
+    put_json(folder, "processor_config.json",
+             dict(processor_class="LlavaProcessor", image_token="<image>", num_additional_image_tokens=1, patch_size=8,
+                  vision_feature_select_strategy="default"))
+    with open(os.path.join(folder, "chat_template.jinja"), "w") as f:
+        f.write(CHAT)
+
+
+def record(model, folder):
+    pictures = [np.asarray(Image.open(os.path.join(IMAGES, n)).convert("RGB").resize(size, Image.Resampling.BICUBIC))
+                for n, size in (("hopper.jpg", (50, 40)), ("p_trns_single.png", (33, 48)))]
+    processor = CLIPImageProcessorPil(size={"shortest_edge": 32}, crop_size={"height": 32, "width": 32})
+    pixels = processor(images=[Image.fromarray(p) for p in pictures], return_tensors="pt")["pixel_values"]
+    out = model(pixel_values=pixels, output_hidden_states=True)
+    vision = model.vision_model(pixel_values=pixels)
+    tensors = {f"in.image.{i}": torch.from_numpy(p.copy()) for i, p in enumerate(pictures)}
+    tensors |= {"in.pixels": pixels, "out.embedding": out.hidden_states[0], "out.hidden": vision.last_hidden_state,
+                "out.pooled": vision.pooler_output, "out.image_features": out.image_embeds}
+    tensors |= {f"out.layer.{k}": h for k, h in enumerate(out.hidden_states[1:])}
+    save_file({k: v.detach().contiguous() for k, v in tensors.items()}, os.path.join(folder, "recording.safetensors"),
+              metadata=dict(format="drivetrain-recording/1", source="transformers 5.23.0, torch 2.12.1", dtype="f32",
+                            model="clip_vision_model", seed="3", options=json.dumps({"pixels": "pillow"})))
+
+
+def make_tower(folder):
+    model = randomise(CLIPVisionModelWithProjection(CLIPVisionConfig(**VISION)), 3)
+    model.save_pretrained(folder)
+    put_processor(folder, VISION["image_size"])
+    record(model, folder)
+
+
+def main():
+    for name, make in (("tower", make_tower), ("clip", make_clip), ("llava", make_llava)):
+        folder = os.path.join(sys.argv[1], name)
+        os.makedirs(folder, exist_ok=True)
+        torch.manual_seed(0)
+        make(folder)
+
+
+if __name__ == "__main__":
+    main()
