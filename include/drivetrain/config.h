@@ -75,7 +75,7 @@ typedef enum dt_projector {
     DT_PROJECTOR_AFFINE /**< one */
 } dt_projector;
 
-enum { DT_MAX_ROPE_FACTORS = 512, DT_MAX_STOP_IDS = 16, DT_MAX_LAYERS = 1 << 12 };
+enum { DT_MAX_ROPE_FACTORS = 512, DT_MAX_STOP_IDS = 16, DT_MAX_LAYERS = 1 << 12, DT_MAX_FEATURE_LAYERS = 32 };
 
 /** What a layer of a heterogeneous model has for attention, or for the MLP. */
 typedef enum dt_branch_kind {
@@ -122,10 +122,18 @@ typedef struct dt_model_config {
         moe_layer_freq; /**< one layer in so many has experts, from layer 0 on; or, where it was a list … */
     int moe_listed;     /**< … of so many layers: a bit each in moe_layers; else 0 */
     uint8_t moe_layers[DT_MAX_LAYERS / 8];
-    /* A model with eyes: everything above is its language model's (a dual encoder's: its text tower's). NULL without;
-     * borrowed from whatever read the configuration. */
+    int feature_layers; /**< which rows of its tower the projector sees: 0, those that the tower returns; or … */
+    int32_t feature_layer[DT_MAX_FEATURE_LAYERS]; /**< … of these layers side by side, counted as transformers
+                                                       does: 0 what enters the first, -1 what leaves the last */
+    /* A model with eyes: everything above is its language model's (a dual encoder's: its text tower's). NULL without.
+     * Borrowed from whoever read the configuration (dt_config_parts), so a copy has the same ones. */
     const struct dt_model_config *vision, *projection;
 } dt_model_config;
+
+/** The parts that a configuration points to, for who reads one: they live as long as it does. */
+typedef struct dt_config_parts {
+    dt_model_config vision, projection;
+} dt_config_parts;
 
 /** Every field at Megatron's default. */
 void dt_config_init(dt_model_config *config);
@@ -135,6 +143,9 @@ bool dt_config_is_tower(const dt_model_config *config);
 
 /** Does it read: has it a vocabulary? Towers and projectors alone do not. */
 bool dt_config_reads(const dt_model_config *config);
+
+/** Is what reads a decoder of words alone: by itself (gpt), or behind pictures (llava)? */
+bool dt_config_is_gpt(const dt_model_config *config);
 
 /** Put the fields that only vision models have back to their defaults: in other models they say nothing. */
 void dt_config_clear_vision(dt_model_config *config);
@@ -148,7 +159,14 @@ dt_patch_grid dt_config_position_grid(const dt_model_config *tower);
 /** Rows of the table: the grid's, behind those of class tokens where it has some (clip_vit). */
 int64_t dt_config_position_rows(const dt_model_config *tower);
 
-/** Fill in what follows from other fields (kv_channels, query groups, ffn, softmax scale, padded vocabulary). */
+/** How many of a tower's layers stand before the rows of feature_layer[i]: 0 … its layers; -1: there are not so many. */
+int64_t dt_config_feature_depth(const dt_model_config *config, int i);
+/** Columns that the tower gives the projector for each row, and rows for each picture of the trained size. */
+int64_t dt_config_feature_width(const dt_model_config *config);
+int64_t dt_config_feature_rows(const dt_model_config *config);
+
+/** Fill in what follows from other fields (kv_channels, query groups, ffn, softmax scale, padded vocabulary); of its parts
+ *  nothing. */
 void dt_config_derive(dt_model_config *config);
 
 /** Do the fields agree with one another, and are they within what can be computed? Names the key when not. */
@@ -165,7 +183,8 @@ bool dt_config_yarn_is_megatrons(const dt_model_config *config, double *mscale);
 
 /**
  * Do two models compute the same? NULL, or the key of a field that keeps them apart. Fields without influence (rotary
- * settings of a model with learned positions, token ids, padding of the vocabulary) do not count.
+ * settings of a model with learned positions, token ids, padding of the vocabulary) do not count. A part's keys are told as
+ * "vision.hidden_size" and "vision_projection.hidden_size".
  */
 const char *dt_config_difference(const dt_model_config *a, const dt_model_config *b);
 

@@ -82,6 +82,9 @@ typedef struct dt_param_spec {
         experts; /**< 0, or dim 0 is this many equal blocks, one an expert, and `split` cuts each of them */
 } dt_param_spec;
 
+/** What is put before the names of parameters made from now on ("language_model."); "" ends it. Not copied. */
+void dt_graph_name_below(dt_graph *graph, const char *prefix);
+
 /** The parameter of that name; the same name again returns the same tensor (specs must agree). */
 dt_tensor *dt_graph_param(dt_graph *graph, const dt_param_spec *spec);
 

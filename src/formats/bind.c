@@ -64,6 +64,10 @@ dt_status dt_open_parameters(dt_checkpoint *c, dt_error *err)
     const dt_param_spec *spec = NULL;
     int count = 0;
     dt_config_derive(&c->config);
+    if (c->config.vision)
+        dt_config_derive(&c->parts.vision);
+    if (c->config.projection)
+        dt_config_derive(&c->parts.projection);
     DT_TRY(dt_config_check(&c->config, err), err, "while checking %s", c->config_file);
     DT_PASS(dt_model_parameters(&c->config, c->arena, &spec, &count, err));
     DT_PASS(check_size(c, spec, count, err));

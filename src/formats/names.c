@@ -304,6 +304,13 @@ static bool applies(dt_when when, const dt_model_config *c)
     return true;
 }
 
+const dt_model_config *dt_names_config(const dt_model_config *c, const char *canonical)
+{
+    if (c->vision && dt_starts_with(canonical, "vision_model."))
+        return c->vision;
+    return c->projection && dt_starts_with(canonical, "vision_projection.") ? c->projection : c;
+}
+
 dt_status dt_names_map(dt_mapping *m, const dt_name_table *table, const dt_model_config *c, dt_error *err)
 {
     dt_model_config encoder = dt_config_of_encoder(c);
@@ -317,9 +324,8 @@ dt_status dt_names_map(dt_mapping *m, const dt_name_table *table, const dt_model
         if (!row)
             return dt_fail(err, DT_UNSUPPORTED, "this format has no place for the tensor \"%s\"",
                            to->spec->name);
-        const dt_model_config *of = dt_starts_with(to->spec->name, "encoder.") ? &encoder : c;
-        if (c->vision && dt_starts_with(to->spec->name, "vision_model."))
-            of = c->vision;
+        const dt_model_config *of =
+            dt_starts_with(to->spec->name, "encoder.") ? &encoder : dt_names_config(c, to->spec->name);
         if (repeats_rows(row, of)) {
             DT_PASS(map_buckets(m, to, row, of, numbers, count, err));
             continue;
@@ -333,13 +339,73 @@ dt_status dt_names_map(dt_mapping *m, const dt_name_table *table, const dt_model
 const dt_name_row *dt_names_row(const dt_name_table *table, const char *canonical,
                                 const dt_model_config *config, int64_t *numbers, int *count)
 {
+    const dt_model_config *of = dt_names_config(config, canonical);
     for (int i = 0; i < table->row_count; i++) {
         const dt_name_row *row = &table->row[i];
-        if (applies(row->when, config) && dt_match_numbers(row->canonical, canonical, numbers, 2, count))
+        if (applies(row->when, of) && dt_match_numbers(row->canonical, canonical, numbers, 2, count))
             return row;
     }
     return NULL;
 }
+
+/* ---- tables made of tables ---- */
+
+/* A maker's name or pattern below a part's; NULL stays so. */
+static const char *below(dt_arena *arena, const dt_name_part *part, const char *name, bool *short_of_memory)
+{
+    const char *own = part->table->prefix;
+    if (!name)
+        return NULL;
+    if (part->bare && dt_starts_with(name, own))
+        name += strlen(own);
+    const char *full = dt_arena_printf(arena, "%s%s", part->external, name);
+    *short_of_memory |= !full;
+    return full;
+}
+
+/* Append a part to tables that have the room. */
+static bool append_part(dt_arena *arena, const dt_name_part *part, dt_name_table *out, dt_name_row *row,
+                        dt_name_copy *copy, dt_name_skip *skip)
+{
+    const dt_name_table *t = part->table;
+    bool failed = false;
+    for (int i = 0; i < t->row_count; i++) {
+        dt_name_row *r = &row[out->row_count++];
+        *r = t->row[i];
+        r->canonical = dt_arena_printf(arena, "%s%s", part->canonical, t->row[i].canonical);
+        failed |= !r->canonical;
+        for (int k = 0; k < DT_NAME_PARTS; k++)
+            r->external[k] = below(arena, part, t->row[i].external[k], &failed);
+    }
+    for (int i = 0; i < t->copy_count; i++)
+        copy[out->copy_count++] = (dt_name_copy){below(arena, part, t->copy[i].name, &failed),
+                                                 below(arena, part, t->copy[i].of, &failed)};
+    for (int i = 0; i < t->skip_count; i++)
+        skip[out->skip_count++] =
+            (dt_name_skip){below(arena, part, t->skip[i].pattern, &failed), t->skip[i].rule};
+    return !failed;
+}
+
+dt_status dt_names_compose(dt_name_table *out, dt_arena *arena, const dt_name_part *part, int count,
+                           dt_error *err)
+{
+    int64_t rows = 0, copies = 0, skips = 0;
+    for (int i = 0; i < count; i++) {
+        rows += part[i].table->row_count;
+        copies += part[i].table->copy_count;
+        skips += part[i].table->skip_count;
+    }
+    dt_name_row *row = DT_NEW_ARRAY(arena, dt_name_row, rows + 1);
+    dt_name_copy *copy = DT_NEW_ARRAY(arena, dt_name_copy, copies + 1);
+    dt_name_skip *skip = DT_NEW_ARRAY(arena, dt_name_skip, skips + 1);
+    bool made = row && copy && skip;
+    *out = (dt_name_table){.prefix = "", .row = row, .copy = copy, .skip = skip};
+    for (int i = 0; i < count && made; i++)
+        made = append_part(arena, &part[i], out, row, copy, skip);
+    return made ? DT_OK : dt_fail_memory(err, sizeof *row * (size_t)rows, "a table of names");
+}
+
+/* ---- patterns ---- */
 
 bool dt_names_fill(char *out, size_t bytes, const char *pattern, const int64_t *numbers, int count)
 {

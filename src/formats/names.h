@@ -87,6 +87,23 @@ typedef struct dt_name_table {
 } dt_name_table;
 
 /*
+ * The table of a part in a larger model: before its canonical names comes `canonical` ("vision_model."), before the maker's
+ * `external` ("vision_tower."); `bare`: those without the table's own prefix.
+ */
+typedef struct dt_name_part {
+    const char *canonical, *external;
+    const dt_name_table *table;
+    bool bare;
+} dt_name_part;
+
+/* One table of several, in `arena`: rows of the first parts win. Its prefix is "". */
+dt_status dt_names_compose(dt_name_table *out, dt_arena *arena, const dt_name_part *part, int count,
+                           dt_error *err);
+
+/* Whose sizes a canonical tensor has: the tower's ("vision_model."), the projector's ("vision_projection."), the model's. */
+const dt_model_config *dt_names_config(const dt_model_config *config, const char *canonical);
+
+/*
  * Add the pieces of every parameter to a fresh mapping, and finish it.
  * Errors: DT_UNSUPPORTED names the canonical tensor that the table has no row for.
  */

@@ -52,6 +52,7 @@ struct dt_checkpoint {
     const dt_log *log;
     dt_stored_set *set;
     dt_model_config config;
+    dt_config_parts parts; /* what config.vision and config.projection point to, where it sees */
     dt_mapping *mapping;
     dt_fate *fate;      /* of each stored tensor, in the set's order */
     const char *before; /* what the files put before the names of the model's tensors */

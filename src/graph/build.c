@@ -11,6 +11,8 @@
 #include <stdlib.h>
 #include <string.h>
 
+enum { PARAM_NAME_BYTES = 256 };
+
 static bool building(dt_graph *g)
 {
     if (g && g->finished)
@@ -102,15 +104,28 @@ static bool spec_agrees(const dt_param_spec *a, const dt_param_spec *b)
     return a->split == b->split && a->init == b->init && a->decay == b->decay && a->experts == b->experts;
 }
 
+void dt_graph_name_below(dt_graph *g, const char *prefix)
+{
+    if (g)
+        g->below = prefix;
+}
+
 dt_tensor *dt_graph_param(dt_graph *g, const dt_param_spec *spec)
 {
+    char name[PARAM_NAME_BYTES];
     if (!spec || spec->rank < 1 || spec->rank > 2) {
         dt_graph_fail(g, DT_INVALID, "parameter \"%.120s\" has rank %d; 1 and 2 exist",
                       spec && spec->name ? spec->name : "", spec ? spec->rank : 0);
         return harmless(g);
     }
     dt_dim dim[2] = {{NULL, spec->dim[0]}, {NULL, spec->dim[1]}};
-    dt_tensor *t = leaf(g, DT_TENSOR_PARAM, spec->name, DT_F32, spec->rank, dim);
+    bool named = spec->name && *spec->name; /* leaf refuses one without */
+    if (snprintf(name, sizeof name, "%s%s", g && g->below && named ? g->below : "",
+                 named ? spec->name : "") >= PARAM_NAME_BYTES) {
+        dt_graph_fail(g, DT_LIMIT, "the parameter name \"%.120s…\" is too long", name);
+        return harmless(g);
+    }
+    dt_tensor *t = leaf(g, DT_TENSOR_PARAM, name, DT_F32, spec->rank, dim);
     if (!t)
         return harmless(g);
     if (t->spec) {

@@ -394,7 +394,7 @@ static dt_status check_attention(const dt_model_config *c, dt_error *err)
         return dt_fail(err, DT_UNSUPPORTED,
                        "configuration: the soft cap of attention scores is %g, expected 0 or more",
                        c->attention_soft_cap);
-    if (strcmp(c->model_type, "gpt") != 0 && (c->window_left >= 0 || c->softmax_type != DT_SOFTMAX_VANILLA))
+    if (!dt_config_is_gpt(c) && (c->window_left >= 0 || c->softmax_type != DT_SOFTMAX_VANILLA))
         return dt_fail(err, DT_UNSUPPORTED, "configuration: \"%s\" is set, which only GPT models have",
                        c->window_left >= 0 ? "window_size" : "softmax_type");
     return DT_OK;
@@ -462,7 +462,7 @@ static dt_status check_shapes(const dt_model_config *c, dt_error *err)
 {
     if (c->shape_count == 0)
         return DT_OK;
-    if (strcmp(c->model_type, "gpt") != 0 || c->num_moe_experts || c->parallel_residual)
+    if (!dt_config_is_gpt(c) || c->num_moe_experts || c->parallel_residual)
         return dt_fail(
             err, DT_UNSUPPORTED,
             "configuration: layers of different shapes are computed only for a gpt without experts "
@@ -635,7 +635,7 @@ static bool same_shape(dt_layer_shape a, dt_layer_shape b)
            (a.mlp != DT_BRANCH_FULL || a.ffn_hidden_size == b.ffn_hidden_size);
 }
 
-const char *dt_config_difference(const dt_model_config *first, const dt_model_config *second)
+static const char *own_difference(const dt_model_config *first, const dt_model_config *second)
 {
     dt_model_config a = influence(first), b = influence(second);
     if (strcmp(a.model_type, b.model_type) != 0)
@@ -670,5 +670,45 @@ const char *dt_config_difference(const dt_model_config *first, const dt_model_co
     for (int64_t i = 0; i < a.num_layers; i++)
         if (dt_config_layer_is_moe(&a, i) != dt_config_layer_is_moe(&b, i))
             return "moe_layer_freq";
+    if (a.feature_layers != b.feature_layers)
+        return "x_vision_feature_layer";
+    for (int i = 0; i < a.feature_layers; i++)
+        if (dt_config_feature_depth(&a, i) != dt_config_feature_depth(&b, i))
+            return "x_vision_feature_layer";
     return NULL;
+}
+
+/* "vision.hidden_size"; of what no row of config.def says, the part's own name. */
+static const char *key_below(const char *key, bool projection)
+{
+    static const char *const keys[][3] = {
+#define INT(field, key, initial, extension)        {key, "vision." key, "vision_projection." key},
+#define REAL(field, key, initial, extension)       {key, "vision." key, "vision_projection." key},
+#define BOOL(field, key, initial, extension)       {key, "vision." key, "vision_projection." key},
+#define ENUM(field, key, type, initial, extension) {key, "vision." key, "vision_projection." key},
+#include <drivetrain/config.def>
+#undef INT
+#undef REAL
+#undef BOOL
+#undef ENUM
+    };
+    for (size_t i = 0; key && i < sizeof keys / sizeof keys[0]; i++)
+        if (strcmp(keys[i][0], key) == 0)
+            return keys[i][projection ? 2 : 1];
+    return key ? projection ? "vision_projection" : "vision" : NULL;
+}
+
+static const char *part_difference(const dt_model_config *a, const dt_model_config *b, bool projection)
+{
+    if (!a || !b)
+        return a == b ? NULL : projection ? "vision_projection" : "vision";
+    return key_below(own_difference(a, b), projection);
+}
+
+const char *dt_config_difference(const dt_model_config *a, const dt_model_config *b)
+{
+    const char *key = own_difference(a, b);
+    if (!key)
+        key = part_difference(a->vision, b->vision, false);
+    return key ? key : part_difference(a->projection, b->projection, true);
 }

@@ -23,7 +23,7 @@ bool dt_config_yarn_is_megatrons(const dt_model_config *c, double *mscale)
     double per_mscale = 0.1 * log(c->rope_scaling_factor), attention = c->rope_attention_factor;
     *mscale = 0;
     if (c->position_embedding_type != DT_POSITION_ROPE || c->rope_scaling_type != DT_ROPE_YARN ||
-        strcmp(c->model_type, "gpt") != 0 || c->rotary_percent != 1 || c->rotary_interleaved)
+        !dt_config_is_gpt(c) || c->rotary_percent != 1 || c->rotary_interleaved)
         return false;
     if (attention == 0)
         return true;
@@ -52,8 +52,10 @@ static bool matters(const dt_model_config *c, const char *key)
     return true;
 }
 
-const char *dt_config_beyond_megatron(const dt_model_config *c, int index)
+/* The index-th of the model's own; NULL past the last, with *count then how many there are. */
+static const char *own_beyond(const dt_model_config *c, int index, int *count)
 {
+    int asked = index;
     bool foreign_positions = c->position_embedding_type == DT_POSITION_SINUSOIDAL ||
                              c->position_embedding_type == DT_POSITION_ALIBI;
     if (foreign_positions && index-- == 0)
@@ -70,5 +72,18 @@ const char *dt_config_beyond_megatron(const dt_model_config *c, int index)
 #undef REAL
 #undef BOOL
 #undef ENUM
+    if (c->feature_layers && index-- == 0)
+        return "x_vision_feature_layer";
+    *count = asked - index;
     return NULL;
+}
+
+const char *dt_config_beyond_megatron(const dt_model_config *c, int index)
+{
+    const dt_model_config *part[] = {c, c->vision, c->projection};
+    const char *key = NULL;
+    for (int i = 0, count = 0; i < 3 && !key; i++, index -= count, count = 0)
+        if (part[i])
+            key = own_beyond(part[i], index, &count);
+    return key;
 }

@@ -19,6 +19,11 @@ bool dt_config_is_tower(const dt_model_config *c)
     return strcmp(c->model_type, "clip_vit") == 0 || is_radio(c);
 }
 
+bool dt_config_is_gpt(const dt_model_config *c)
+{
+    return strcmp(c->model_type, "gpt") == 0 || strcmp(c->model_type, "llava") == 0;
+}
+
 bool dt_config_reads(const dt_model_config *c)
 {
     return !dt_config_is_tower(c) && strcmp(c->model_type, "projector") != 0;
@@ -49,6 +54,30 @@ int64_t dt_config_position_rows(const dt_model_config *c)
 {
     dt_patch_grid grid = dt_config_position_grid(c);
     return grid.rows * grid.columns + (is_radio(c) ? 0 : c->class_token_len);
+}
+
+/* ---- what a language model takes of its tower ---- */
+
+int64_t dt_config_feature_depth(const dt_model_config *c, int i)
+{
+    int64_t layers = c->vision ? c->vision->num_layers : 0, at = c->feature_layer[i];
+    at = at < 0 ? layers + 1 + at : at;
+    return at >= 0 && at <= layers ? at : -1;
+}
+
+int64_t dt_config_feature_width(const dt_model_config *c)
+{
+    int64_t layers = c->feature_layers ? c->feature_layers : 1;
+    return c->vision ? c->vision->hidden_size * layers * (c->pixel_shuffle ? 4 : 1) : 0;
+}
+
+int64_t dt_config_feature_rows(const dt_model_config *c)
+{
+    if (!c->vision)
+        return 0;
+    dt_patch_grid grid = dt_config_patches(c->vision);
+    int64_t rows = grid.rows * grid.columns + (c->drop_class_token ? 0 : c->vision->class_token_len);
+    return c->pixel_shuffle ? rows / 4 : rows;
 }
 
 static dt_status check_range(const char *key, int64_t value, int64_t low, int64_t high, dt_error *err)
@@ -83,11 +112,76 @@ static dt_status check_tower(const dt_model_config *c, dt_error *err)
     return DT_OK;
 }
 
+/* ---- the parts of a model with eyes fit ---- */
+
+static dt_status check_feature_layers(const dt_model_config *c, dt_error *err)
+{
+    DT_PASS(check_range("vision_feature_layer, of which there", c->feature_layers, 0, DT_MAX_FEATURE_LAYERS,
+                        err));
+    for (int i = 0; i < c->feature_layers; i++)
+        if (dt_config_feature_depth(c, i) < 0)
+            return dt_fail(err, DT_UNSUPPORTED,
+                           "configuration: \"vision_feature_layer\" is %d, but the tower has %lld layers",
+                           c->feature_layer[i], (long long)c->vision->num_layers);
+    return DT_OK;
+}
+
+static dt_status check_features(const dt_model_config *c, dt_error *err)
+{
+    const dt_model_config *projector = c->projection;
+    int64_t width = dt_config_feature_width(c);
+    DT_PASS(check_feature_layers(c, err));
+    if (projector->input_size != width)
+        return dt_fail(
+            err, DT_MISMATCH,
+            "the projector does not fit the tower: it takes %lld columns, but a tower of hidden_size "
+            "%lld%s%s gives %lld",
+            (long long)projector->input_size, (long long)c->vision->hidden_size,
+            c->feature_layers > 1 ? ", of several layers" : "",
+            c->pixel_shuffle ? ", four patches side by side" : "", (long long)width);
+    if (projector->hidden_size != c->hidden_size)
+        return dt_fail(
+            err, DT_MISMATCH,
+            "the projector does not fit the language model: it gives %lld columns, but \"hidden_size\" "
+            "is %lld",
+            (long long)projector->hidden_size, (long long)c->hidden_size);
+    return DT_OK;
+}
+
+static bool is_projector(const dt_model_config *c)
+{
+    return strcmp(c->model_type, "projector") == 0;
+}
+
+static dt_status check_parts(const dt_model_config *c, dt_error *err)
+{
+    if (!c->vision || !dt_config_is_tower(c->vision) || (c->projection && !is_projector(c->projection)))
+        return dt_fail(err, DT_INVALID, "configuration: a %s needs a tower to see with", c->model_type);
+    DT_TRY(dt_config_check(c->vision, err), err, "while checking the vision tower");
+    if (!c->projection)
+        return DT_OK;
+    DT_TRY(dt_config_check(c->projection, err), err, "while checking the projector");
+    return check_features(c, err);
+}
+
+static dt_status check_llava(const dt_model_config *c, dt_error *err)
+{
+    if (!c->vision || !c->projection)
+        return dt_fail(err, DT_INVALID, "configuration: a llava needs a tower and a projector, and has no %s",
+                       c->vision ? "projector" : "tower");
+    return check_range("image_token_index", c->image_token_index, INT32_MIN, INT32_MAX, err);
+}
+
 dt_status dt_config_check_vision(const dt_model_config *c, dt_error *err)
 {
+    bool alone = dt_config_is_tower(c) || is_projector(c);
+    if (alone && (c->vision || c->projection))
+        return dt_fail(err, DT_INVALID, "configuration: a %s has no parts that see", c->model_type);
+    if (strcmp(c->model_type, "llava") == 0)
+        DT_PASS(check_llava(c, err));
+    if (c->vision || c->projection)
+        return check_parts(c, err);
     if (dt_config_is_tower(c))
         return check_tower(c, err);
-    if (strcmp(c->model_type, "projector") == 0)
-        return check_range("input_size", c->input_size, 1, MAX_WIDTH, err);
-    return DT_OK;
+    return is_projector(c) ? check_range("input_size", c->input_size, 1, MAX_WIDTH, err) : DT_OK;
 }
