@@ -14,14 +14,17 @@ static node *unary(parser *p, bool with_filters);
 
 /* ---- literals ---- */
 
+/* False unless count hexadecimal digits stand there. Beyond 24 bits the number is held at 0x1000000: no character either way. */
 static bool hex_value(const char *at, const char *end, int count, int32_t *out)
 {
+    static const char digits[] = "0123456789abcdef";
     *out = 0;
     for (int i = 0; i < count; i++) {
-        const char *d = at + i < end ? strchr("0123456789abcdef", at[i] | 32) : NULL;
-        if (!d || !at[i])
+        char c = at + i < end ? at[i] : 0;
+        const char *d = memchr(digits, c >= 'A' && c <= 'F' ? c | 32 : c, 16);
+        if (!d)
             return false;
-        *out = *out * 16 + (int32_t)(d - "0123456789abcdef");
+        *out = *out >= 0x100000 ? 0x1000000 : *out * 16 + (int32_t)(d - digits);
     }
     return true;
 }
