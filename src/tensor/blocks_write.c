@@ -152,6 +152,15 @@ DT_LANES dt_i32x8 rounded_away(dt_f32x8 v)
     return whole - (rest >= 0.5f) + (rest <= -0.5f); /* a true comparison is -1 */
 }
 
+/* Codes of -128 to 127, a byte each. */
+DT_LANES void put_bytes(const dt_i32x8 code[VECTORS], uint8_t *out)
+{
+    int32_t all[ELEMENTS];
+    memcpy(all, code, sizeof all);
+    for (int i = 0; i < ELEMENTS; i++)
+        out[i] = (uint8_t)all[i];
+}
+
 DT_WIDE void dt_write_q8_0(const float *in, uint8_t *out, int64_t blocks)
 {
     for (int64_t n = 0; n < blocks; n++, in += 32, out += 34) {
@@ -169,11 +178,10 @@ DT_WIDE void dt_write_q8_0(const float *in, uint8_t *out, int64_t blocks)
         put_half(out, d, finite);
         /* A scale below 2^-128 has an infinite inverse; its f16 is zero, and so are the codes. */
         bool coded = finite && id <= 3.40282347e38f;
-        for (int i = 0; i < VECTORS; i++) {
-            dt_i32x8 q = rounded_away(coded ? x[i] * id : lanes_of(0));
-            for (int j = 0; j < 8; j++)
-                out[2 + 8 * i + j] = (uint8_t)(int8_t)q[j];
-        }
+        dt_i32x8 code[VECTORS];
+        for (int i = 0; i < VECTORS; i++)
+            code[i] = rounded_away(coded ? x[i] * id : lanes_of(0));
+        put_bytes(code, out + 2);
     }
 }
 

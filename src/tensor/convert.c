@@ -8,18 +8,19 @@
  */
 #include "tensor/convert.h"
 #include "tensor/blocks.h"
+#include "tensor/lanes.h"
 
 #include <float.h>
 #include <math.h>
 
-static uint32_t bits_of(float value)
+DT_LANES uint32_t bits_of(float value)
 {
     uint32_t bits;
     memcpy(&bits, &value, sizeof bits);
     return bits;
 }
 
-static float float_of(uint32_t bits)
+DT_LANES float float_of(uint32_t bits)
 {
     float value;
     memcpy(&value, &bits, sizeof value);
@@ -43,7 +44,7 @@ typedef struct small_float {
 #define F8E4M3 ((small_float){4, 3, 0x7E, 0x7F})
 #define F8E5M2 ((small_float){5, 2, 0x7C, 0x7E})
 
-static inline uint32_t narrow(float value, small_float to)
+DT_LANES uint32_t narrow(float value, small_float to)
 {
     const int bias = (1 << (to.exponent - 1)) - 1;
     const int shift = F32_MANTISSA - to.mantissa;
@@ -65,7 +66,7 @@ static inline uint32_t narrow(float value, small_float to)
 }
 
 /* `infinite`: the largest exponent means infinity and NaN, as in IEEE 754. */
-static inline float widen(uint32_t bits, small_float from, bool infinite)
+DT_LANES float widen(uint32_t bits, small_float from, bool infinite)
 {
     const int bias = (1 << (from.exponent - 1)) - 1;
     const int shift = F32_MANTISSA - from.mantissa;
@@ -130,7 +131,7 @@ uint16_t dt_f32_to_bf16(float value)
         memcpy((uint8_t *)out + i * (int64_t)sizeof y, &y, sizeof y);                                        \
     }
 
-static bool to_f32(dt_dtype from, const void *in, float *out, int64_t n)
+static DT_WIDE bool to_f32(dt_dtype from, const void *in, float *out, int64_t n)
 {
     switch (from) {
     case DT_F32:
@@ -157,7 +158,7 @@ static bool to_f32(dt_dtype from, const void *in, float *out, int64_t n)
     return block != NULL;
 }
 
-static bool from_f32(dt_dtype to, const float *in, void *out, int64_t n)
+static DT_WIDE bool from_f32(dt_dtype to, const float *in, void *out, int64_t n)
 {
     switch (to) {
     case DT_F32:
