@@ -81,6 +81,9 @@ typedef enum dt_image_alpha {
 /** An RGB copy. */
 dt_status dt_image_to_rgb(dt_image **out, const dt_image *image, dt_image_alpha alpha, dt_error *err);
 
+/** An RGB copy whose three channels hold the brightness (ITU-R 601), as Pillow's convert("L"): for towers of one channel. */
+dt_status dt_image_to_grey(dt_image **out, const dt_image *image, dt_image_alpha alpha, dt_error *err);
+
 /**
  * Write a picture as an 8-bit PNG, RGB or RGBA as it is; the file appears only when complete.
  *

@@ -3,6 +3,8 @@
  */
 #include "cli/common.h"
 #include "cli/fill.h"
+#include "cli/labels.h"
+#include "cli/pictures.h"
 #include "cli/prompts.h"
 
 #include "base/json.h"
@@ -14,6 +16,7 @@
 
 static const option_spec options[] = {
     PROMPT_OPTIONS,
+    PICTURE_OPTIONS,
     {"max-tokens", 'n', OPTION_INT, "N", "new tokens at most [256, or what generation_config.json says]"},
     {"temperature", 0, OPTION_REAL, "T", "0 = greedy [0]"},
     {"top-k", 0, OPTION_INT, "K", "sample among the K likeliest [off]"},
@@ -207,28 +210,42 @@ static dt_exit answer(const command_line *line, dt_model *model, const dt_tokeni
     return interrupted() ? DT_EXIT_FAILED : DT_EXIT_DONE;
 }
 
-static dt_exit run(const command_line *line)
+/* Prompts are read once the model is known: to a tower, nobody writes. */
+static dt_exit run_on_text(const command_line *line, dt_model *model, double started)
 {
     dt_error err = {0};
-    dt_model_options o;
-    dt_model *model = NULL;
     dt_tokenizer *tokenizer = NULL;
     prompt_list prompts = {0};
-    double started = seconds_now();
-    dt_exit code = DT_EXIT_USAGE;
-    if (!model_options_of(line, &o))
-        return DT_EXIT_USAGE;
-    if (collect_prompts(line, &prompts, &err) != DT_OK ||
-        open_tokenizer(line, line->positional[0], prompts_are_text(line), &tokenizer, &err) != DT_OK ||
-        dt_model_open(&model, line->positional[0], &o, &err) != DT_OK)
+    dt_exit code;
+    if (has_pictures(line)) {
+        dt_fail(&err, DT_UNSUPPORTED, "this %s sees no pictures: it reads text",
+                dt_model_get_config(model)->family);
+        code = report_failure(&err);
+    } else if (collect_prompts(line, &prompts, &err) != DT_OK ||
+               open_tokenizer(line, line->positional[0], prompts_are_text(line), &tokenizer, &err) != DT_OK)
         code = report_failure(&err);
     else if (strcmp(dt_model_get_config(model)->model_type, "bert") == 0)
         code = fill_masks(line, model, tokenizer, &prompts);
     else
         code = answer(line, model, tokenizer, &prompts, seconds_now() - started);
-    dt_model_close(model);
     dt_tokenizer_close(tokenizer);
     free_prompts(&prompts);
+    return code;
+}
+
+static dt_exit run(const command_line *line)
+{
+    dt_error err = {0};
+    dt_model_options o;
+    dt_model *model = NULL;
+    double started = seconds_now();
+    if (!model_options_of(line, &o))
+        return DT_EXIT_USAGE;
+    if (dt_model_open(&model, line->positional[0], &o, &err) != DT_OK)
+        return report_failure(&err);
+    dt_exit code = dt_config_is_tower(dt_model_get_config(model)) ? label_pictures(line, model)
+                                                                  : run_on_text(line, model, started);
+    dt_model_close(model);
     return code;
 }
 
@@ -238,17 +255,21 @@ static const char *const examples[] = {"run t5-small/ \"translate English to Ger
                                        "run gpt2/ \"Once upon a time\" -n 40 --temperature 0.8 --seed 7",
                                        "run llama/ --tokens 1,306,763 --logprobs 5 --json",
                                        "run bert-base-uncased/ \"The road is [MASK].\"",
+                                       "run vit-base-patch16-224/ --image cat.jpg --image dog.png",
                                        "run llama/ --batch questions.txt --jsonl > answers.jsonl",
                                        NULL};
 
 const command_spec command_run = {
     .name = "run",
-    .summary = "generate: continue a prompt, answer one (T5), or fill its masks (BERT)",
+    .summary =
+        "generate: continue a prompt, answer one (T5), fill its masks (BERT), or name what a picture shows",
     .usage = "MODEL [PROMPT] [options]",
     .about = "generation_config.json is obeyed (end tokens, forced and banned tokens, n-gram bans, length "
              "limits);\n"
              "options override it. An encoder (BERT) tells the --top-k [5] likeliest words at each [MASK] or "
-             "<mask>.",
+             "<mask>,\n"
+             "a classifier (ViT) the --top-k [5] likeliest classes of each --image; its --batch FILE names a "
+             "picture a line.",
     .positional_min = 1,
     .positional_max = 2,
     .positional = positional,

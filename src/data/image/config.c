@@ -6,6 +6,7 @@
  */
 #include "data/image/processor.h"
 
+#include "base/bundle.h"
 #include "base/json.h"
 #include "base/output.h"
 
@@ -457,7 +458,7 @@ dt_status dt_image_processor_open(dt_image_processor **out, const char *path,
 {
     char file[4096];
     *out = NULL;
-    if (!dt_is_folder(path))
+    if (!dt_is_folder(path) && !dt_bundle_is(path)) /* an engine holds its model's small files */
         return open_file(out, path, NULL, options, err);
     snprintf(file, sizeof file, "%s/processor_config.json", path);
     if (!holds_processor(file))

@@ -159,3 +159,12 @@ dt_status dt_image_to_rgb(dt_image **out, const dt_image *image, dt_image_alpha 
                 to[c] = alpha == DT_IMAGE_ALPHA_DROP ? in[c] : over_white(in[c], in[3]);
     return DT_OK;
 }
+
+dt_status dt_image_to_grey(dt_image **out, const dt_image *image, dt_image_alpha alpha, dt_error *err)
+{
+    DT_PASS(dt_image_to_rgb(out, image, alpha, err));
+    uint8_t *p = (*out)->pixels;
+    for (size_t i = 0, count = (size_t)image->width * (size_t)image->height; i < count; i++, p += 3)
+        p[0] = p[1] = p[2] = (uint8_t)((19595u * p[0] + 38470u * p[1] + 7471u * p[2] + 0x8000u) >> 16);
+    return DT_OK;
+}

@@ -169,6 +169,21 @@ static void image_decode__blends_transparency_onto_white(void **state)
     dt_image_close(image);
 }
 
+/* Brightness as Pillow's convert("L") counts it. */
+static void image_decode__greys_are_those_of_pillow(void **state)
+{
+    const uint8_t rgb[] = {255, 0, 0, 0, 255, 0, 0, 0, 255, 1, 2, 3, 255, 255, 255, 200, 13, 77};
+    const uint8_t expected[] = {76, 150, 29, 2, 255, 76};
+    dt_error err = {0};
+    dt_image *image, *grey;
+    assert_ok(dt_image_create(&image, rgb, 6, 1, 3, &err), err);
+    assert_ok(dt_image_to_grey(&grey, image, DT_IMAGE_ALPHA_WHITE, &err), err);
+    for (int i = 0; i < 18; i++)
+        assert_int_equal(dt_image_pixels(grey)[i], expected[i / 3]);
+    dt_image_close(grey);
+    dt_image_close(image);
+}
+
 /* ---- refusals ---- */
 
 static void image_decode__checks_the_budget_before_decoding(void **state)
@@ -322,6 +337,7 @@ int main(void)
         cmocka_unit_test(image_decode__turns_eight_ways_upright),
         cmocka_unit_test(image_decode__says_how_many_frames_there_are),
         cmocka_unit_test(image_decode__blends_transparency_onto_white),
+        cmocka_unit_test(image_decode__greys_are_those_of_pillow),
         cmocka_unit_test(image_decode__checks_the_budget_before_decoding),
         cmocka_unit_test(image_decode__names_what_it_does_not_read),
         cmocka_unit_test(image_decode__refuses_what_is_cut_short),

@@ -127,6 +127,48 @@ static void classify__what_cannot_be_is_refused_by_name(void **state)
     dt_model_close(words);
 }
 
+/* Names are config.json's; probabilities a softmax, or of each class by itself where several may hold. */
+static void classify__classes_are_named_by_the_configuration(void **state)
+{
+    const char *fixtures = getenv("DT_FIXTURES"), *several = *state;
+    char path[4096], to[4096], weights[4096], moved[4096];
+    const float logits[3] = {1, 2, 3};
+    float p[3];
+    dt_error err = {0};
+    dt_classes *classes;
+    snprintf(path, sizeof path, "%s/hf/vit", fixtures ? fixtures : "?");
+    if (access(path, R_OK) != 0)
+        skip();
+    dt_model *model = open_model(path, "cpu");
+    assert_ok(dt_classes_of(&classes, model, &err), err);
+    assert_string_equal(dt_classes_name(classes, 4), "LABEL_4");
+    assert_null(dt_classes_name(classes, 4000));
+    assert_true(dt_classes_exclude(classes));
+    dt_classes_probabilities(classes, logits, 3, p);
+    assert_true(fabsf(p[0] - 0.0900306f) < 1e-6f && fabsf(p[2] - 0.6652410f) < 1e-6f);
+    dt_classes_close(classes);
+    dt_model_close(model);
+    snprintf(to, sizeof to, "%s/config.json", several);
+    snprintf(path, sizeof path, "%s/hf/vit/config.json", fixtures);
+    FILE *in = fopen(path, "r"), *out = fopen(to, "w");
+    assert_true(in && out);
+    fputs("{\"problem_type\": \"multi_label_classification\",", out);
+    for (int c = fgetc(in), first = 1; c != EOF; c = fgetc(in), first = 0)
+        if (!first)
+            fputc(c, out);
+    fclose(in), fclose(out);
+    snprintf(weights, sizeof weights, "%s/hf/vit/model.safetensors", fixtures);
+    snprintf(moved, sizeof moved, "%s/model.safetensors", several);
+    assert_ok(dt_copy_file(weights, moved, &err), err);
+    model = open_model(several, "cpu");
+    assert_ok(dt_classes_of(&classes, model, &err), err);
+    assert_false(dt_classes_exclude(classes));
+    dt_classes_probabilities(classes, logits, 3, p);
+    assert_true(fabsf(p[0] - 0.7310586f) < 1e-6f && fabsf(p[2] - 0.9525741f) < 1e-6f);
+    dt_classes_close(classes);
+    dt_model_close(model);
+}
+
 /* ---- the format: what shapes do not tell ---- */
 
 static void write_text(const char *folder, const char *name, const char *text)
@@ -221,6 +263,8 @@ int main(void)
         cmocka_unit_test(classify__ten_thousand_digits_are_read_as_published),
         cmocka_unit_test(classify__a_picture_has_the_same_bits_in_any_company),
         cmocka_unit_test(classify__what_cannot_be_is_refused_by_name),
+        cmocka_unit_test_setup_teardown(classify__classes_are_named_by_the_configuration, make_folder,
+                                        remove_folder),
         cmocka_unit_test_setup_teardown(classify__heads_must_be_told_and_fit, make_folder, remove_folder),
         cmocka_unit_test_setup_teardown(classify__models_of_other_sizes_read_as_published, make_folder,
                                         remove_folder),
