@@ -157,6 +157,8 @@ void dt_image_processor_close(dt_image_processor *processor); /**< NULL is fine 
 
 const char *dt_image_processor_class(const dt_image_processor *processor); /**< "CLIPImageProcessor" */
 dt_image_arithmetic dt_image_processor_arithmetic(const dt_image_processor *processor);
+/** What one level of 255 makes of a pixel, at most: how far torchvision's arithmetic may be off on another machine. */
+double dt_image_processor_step(const dt_image_processor *processor);
 
 /** One picture as a tower reads it. */
 typedef struct dt_pixels {

@@ -17,6 +17,7 @@ bool dt_replay_two_sided(const dt_model_config *c)
 /* What is read, for which model, and where it lives. */
 typedef struct reading {
     const dt_recording *recording;
+    const char *model; /* its folder: raw pictures are made into pixels as it says */
     const dt_model_config *config;
     dt_arena *arena;
 } reading;
@@ -107,9 +108,23 @@ static dt_status batch_of(dt_arena *arena, int64_t count, int64_t rows, dt_row_b
     return DT_OK;
 }
 
-/* Pictures [N, C, height, width], all of one size, laid out for a tower. */
-static dt_status pack_pictures(const dt_model_config *tower, dt_arena *arena, const float *pixels,
-                               const dt_shape *shape, dt_replay_inputs *out, dt_error *err)
+/* Pictures laid out for a tower: the rows of each are a sequence, as long as its size asks for. */
+static dt_status pack_pictures(const dt_model_config *tower, dt_arena *arena, int64_t count,
+                               const dt_picture *picture, dt_replay_inputs *out, dt_error *err)
+{
+    DT_PASS(dt_pictures_pack(&out->pictures, arena, tower, count, picture, err));
+    const int32_t *end = out->pictures.cu_seqlens;
+    out->vision =
+        (dt_row_batch){.batch = count, .total = out->pictures.rows, .cu_seqlens = out->pictures.cu_seqlens};
+    for (int64_t i = 0; i < count; i++)
+        if (end[i + 1] - end[i] > out->vision.length)
+            out->vision.length = end[i + 1] - end[i];
+    return DT_OK;
+}
+
+/* Pixels [N, C, height, width], all of one size. */
+static dt_status pack_pixels(const dt_model_config *tower, dt_arena *arena, const float *pixels,
+                             const dt_shape *shape, dt_replay_inputs *out, dt_error *err)
 {
     int64_t count = shape->dim[0], each = shape->dim[1] * shape->dim[2] * shape->dim[3];
     dt_picture *picture = DT_NEW_ARRAY(arena, dt_picture, count + 1);
@@ -117,8 +132,22 @@ static dt_status pack_pictures(const dt_model_config *tower, dt_arena *arena, co
         return dt_fail_memory(err, sizeof *picture * (size_t)count, "pictures");
     for (int64_t i = 0; i < count; i++)
         picture[i] = (dt_picture){pixels + i * each, shape->dim[2], shape->dim[3]};
-    DT_PASS(dt_pictures_pack(&out->pictures, arena, tower, count, picture, err));
-    return batch_of(arena, count, out->pictures.rows / count, &out->vision, err);
+    return pack_pictures(tower, arena, count, picture, out, err);
+}
+
+/* Where no pixels are recorded, raw pictures are made into them, each of its own size. */
+static dt_status read_raw_pictures(const reading *in, const dt_model_config *tower, dt_replay_inputs *out,
+                                   dt_error *err)
+{
+    dt_replay_pixels made;
+    DT_PASS(dt_replay_pixels_make(in->recording, in->model, in->arena, &made, err));
+    if (made.count == 0)
+        return dt_fail(err, DT_NOT_FOUND, "the recording %s has neither in.pixels nor in.image.0",
+                       in->recording->path);
+    if (tower->num_channels != 3)
+        return dt_fail(err, DT_UNSUPPORTED, "pictures of three colours for a tower that sees %lld",
+                       (long long)tower->num_channels);
+    return pack_pictures(tower, in->arena, made.count, made.picture, out, err);
 }
 
 static dt_status read_pictures(const reading *in, dt_replay_inputs *out, dt_error *err)
@@ -128,11 +157,11 @@ static dt_status read_pictures(const reading *in, dt_replay_inputs *out, dt_erro
     dt_shape shape;
     DT_PASS(dt_recording_floats(in->recording, "in.pixels", in->arena, &pixels, &shape, err));
     if (!pixels)
-        return dt_fail(err, DT_NOT_FOUND, "the recording %s has no in.pixels", in->recording->path);
+        return read_raw_pictures(in, tower, out, err);
     if (shape.rank != 4 || shape.dim[0] < 1 || shape.dim[1] != tower->num_channels)
         return dt_fail(err, DT_FORMAT, "in.pixels is %s, expected [pictures, %lld, height, width]",
                        dt_shape_print(&shape).text, (long long)tower->num_channels);
-    return pack_pictures(tower, in->arena, pixels, &shape, out, err);
+    return pack_pixels(tower, in->arena, pixels, &shape, out, err);
 }
 
 static dt_status read_features(const reading *in, dt_replay_inputs *out, dt_error *err)
@@ -167,6 +196,8 @@ static dt_status read_row_loss(const reading *in, dt_replay_inputs *out, dt_erro
     if (!dt_shape_equal(&shape, &rows) || !dt_shape_elements(&shape, &elements))
         return dt_fail(err, DT_FORMAT, "in.hidden_weight is %s, expected %s", dt_shape_print(&shape).text,
                        dt_shape_print(&rows).text);
+    if (out->vision.total != out->vision.batch * out->vision.length)
+        return dt_fail(err, DT_UNSUPPORTED, "in.hidden_weight over pictures of different sizes");
     out->loss = true;
     out->loss_kind = DT_LOSS_HIDDEN_WEIGHTED;
     out->loss_factor = 1.0 / (double)elements;
@@ -213,10 +244,10 @@ static const struct {
              {names_words, read_targets},
              {has_row_loss, read_row_loss}};
 
-dt_status dt_replay_inputs_read(const dt_recording *r, const dt_model_config *config, dt_arena *arena,
-                                dt_replay_inputs *out, dt_error *err)
+dt_status dt_replay_inputs_read(const dt_recording *r, const char *model, const dt_model_config *config,
+                                dt_arena *arena, dt_replay_inputs *out, dt_error *err)
 {
-    reading in = {r, config, arena};
+    reading in = {r, model, config, arena};
     *out = (dt_replay_inputs){0};
     for (size_t i = 0; i < sizeof kinds / sizeof kinds[0]; i++)
         if (kinds[i].has(config))
@@ -259,7 +290,7 @@ static dt_status make_pictures(dt_arena *arena, const dt_model_config *tower, dt
 {
     dt_shape shape = {.rank = 4, .dim = {2, tower->num_channels, tower->img_h, tower->img_w}};
     float *pixels = noise(arena, shape.dim[0] * shape.dim[1] * shape.dim[2] * shape.dim[3], err);
-    return pixels ? pack_pictures(tower, arena, pixels, &shape, out, err) : DT_NO_MEMORY;
+    return pixels ? pack_pixels(tower, arena, pixels, &shape, out, err) : DT_NO_MEMORY;
 }
 
 static dt_status make_features(dt_arena *arena, const dt_model_config *c, dt_replay_inputs *out,

@@ -38,20 +38,28 @@ static dt_status read_beams(dt_recording *r, const json_t *options, dt_error *er
     return DT_OK;
 }
 
+/* A word of the options, which die before the recording does. */
+static dt_status keep_text(dt_recording *r, const char *text, const char **out, dt_error *err)
+{
+    *out = text ? dt_arena_text(dt_stored_set_arena(r->tensors), text) : NULL;
+    return text && !*out ? dt_fail_memory(err, strlen(text), "a recording's options") : DT_OK;
+}
+
 static dt_status read_options(dt_recording *r, const char *text, dt_error *err)
 {
     json_t *options = NULL;
-    const char *loss = NULL;
+    const char *loss = NULL, *pixels = NULL;
     dt_status status;
     DT_GO(status, dt_json_parse(&options, text, strlen(text), "the metadata key \"options\"", err));
     DT_GO(status, dt_json_int(options, "new_tokens", &r->new_tokens, err));
     DT_GO(status, dt_json_bool(options, "loss_over_padded_vocab", &r->loss_over_padded_vocab, err));
     DT_GO(status, dt_json_bool(options, "sentence_order", &r->sentence_order, err));
     DT_GO(status, dt_json_string(options, "loss", &loss, err));
+    DT_GO(status, dt_json_string(options, "pixels", &pixels, err));
     DT_GO(status, read_end_tokens(r, options, err));
     DT_GO(status, read_beams(r, options, err));
-    if (loss && !(r->loss = dt_arena_text(dt_stored_set_arena(r->tensors), loss)))
-        status = dt_fail_memory(err, strlen(loss), "a recording's options");
+    DT_GO(status, keep_text(r, loss, &r->loss, err));
+    DT_GO(status, keep_text(r, pixels, &r->pixels, err));
 done:
     json_decref(options);
     return status;

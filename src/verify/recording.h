@@ -14,7 +14,8 @@ typedef struct dt_recording {
     dt_stored_set *tensors; /* owned */
     const char *path, *source, *dtype;
     /* from the metadata key `options` */
-    const char *loss; /* "masked_mean", … or NULL */
+    const char *loss;   /* "masked_mean", … or NULL */
+    const char *pixels; /* whose arithmetic made in.pixels: "pillow", "torchvision", or NULL */
     bool loss_over_padded_vocab;
     bool sentence_order; /* the loss has its part */
     int64_t new_tokens;  /* of out.greedy */

@@ -55,9 +55,22 @@ dt_status dt_replay_read_gradient(void *user, const char *canonical, int64_t row
 
 const dt_executor *dt_replay_executor(const dt_replay *replay);
 
-/* The inputs of a recording, for this model (one side or two; labels when it has a loss that we know). */
-dt_status dt_replay_inputs_read(const dt_recording *r, const dt_model_config *config, dt_arena *arena,
-                                dt_replay_inputs *out, dt_error *err);
+/* The inputs of a recording, for this model (one side or two; labels when it has a loss that we know); `model` is its
+ * folder, whose processor makes pixels of raw pictures where the recording has no pixels. */
+dt_status dt_replay_inputs_read(const dt_recording *r, const char *model, const dt_model_config *config,
+                                dt_arena *arena, dt_replay_inputs *out, dt_error *err);
+
+/* A recording's raw pictures made into pixels: pictures or, where they are cut, tiles, each of its own size. */
+typedef struct dt_replay_pixels {
+    int64_t count; /* 0: the recording has no raw pictures */
+    dt_picture *picture;
+    bool exact; /* Pillow's arithmetic, which is the same everywhere; torchvision's is within a step of 255 */
+    double step; /* … which makes so much of a pixel, at most */
+} dt_replay_pixels;
+
+/* Errors: DT_NOT_FOUND the model's folder has no processor. */
+dt_status dt_replay_pixels_make(const dt_recording *r, const char *model, dt_arena *arena,
+                                dt_replay_pixels *out, dt_error *err);
 /* Fixed inputs for this model, which no recording has: two models are compared by them. */
 dt_status dt_replay_inputs_make(const dt_model_config *config, dt_arena *arena, dt_replay_inputs *out,
                                 dt_error *err);

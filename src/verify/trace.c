@@ -153,7 +153,8 @@ static dt_status trace(tracing *t, const char *model, const char *inputs, const 
         return dt_fail_memory(err, 0, "a trace");
     DT_PASS(dt_recording_open(&t->recording, inputs, err));
     DT_PASS(dt_model_open(&t->model, model, &open, err));
-    DT_PASS(dt_replay_inputs_read(&t->recording, dt_model_get_config(t->model), t->arena, &t->inputs, err));
+    DT_PASS(dt_replay_inputs_read(&t->recording, model, dt_model_get_config(t->model), t->arena, &t->inputs,
+                                  err));
     if (options->gradients && !t->inputs.loss)
         return dt_fail(err, DT_INVALID,
                        "%s has no in.labels and in.loss_mask: there is no loss to differentiate", inputs);

@@ -486,3 +486,12 @@ dt_image_arithmetic dt_image_processor_arithmetic(const dt_image_processor *proc
 {
     return processor->arithmetic;
 }
+
+double dt_image_processor_step(const dt_image_processor *processor)
+{
+    const dt_image_settings *s = &processor->s;
+    double least = 1;
+    for (int c = 0; s->normalize && c < 3; c++)
+        least = c == 0 || s->std[c] < least ? s->std[c] : least;
+    return (s->rescale ? s->rescale_factor : 1) / least;
+}
