@@ -70,6 +70,7 @@ dt_room(formats USES base tensor graph backend data nn models
     gguf/families.c
     gguf/decoders.c
     gguf/t5.c
+    gguf/bert.c
     gguf/common.c
     gguf/rope.c
     gguf/windows.c

@@ -642,6 +642,10 @@ static const char *own_difference(const dt_model_config *first, const dt_model_c
         return "model_type";
     if (a.position_embedding_type != b.position_embedding_type) /* what most other differences follow from */
         return "position_embedding_type";
+    if (a.rope_scaling_type != b.rope_scaling_type)
+        return "rope_scaling_type";
+    if (a.no_lm_head != b.no_lm_head)
+        return "x_no_lm_head";
     if (!a.num_moe_experts != !b.num_moe_experts)
         return "num_moe_experts";
 #define SAME(field, key)                                                                                     \

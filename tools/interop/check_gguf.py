@@ -8,7 +8,7 @@ with keys and values in f32. The text must be the one that drivetrain gives from
 computes some activations and rotations from tables in f16. Models that have no GGUF architecture are told and skipped.
 
 An encoder-decoder MODEL is given a longer prompt, past its largest relative distance, and then decodes from its start
-token; T5 without a decoder is compared by its pooled vector.
+token; T5 without a decoder, and BERT, are compared by their pooled vectors.
 
 Each tokenizer is put beside a small random Llama and exported with it: llama.cpp must make the same ids of hard texts, and
 continue a text by the same text.
@@ -105,7 +105,7 @@ def field(reader, key, missing=None):
 
 
 def check_encoder(drivetrain, model, path):
-    """T5's encoder alone: the mean of its states, its length taken for one."""
+    """T5's encoder alone, or BERT: the mean of the states, its length taken for one."""
     out = path + ".safetensors"
     with open(path + ".ids", "w", encoding="utf-8") as file:
         json.dump(LONG, file)
@@ -126,7 +126,7 @@ def check(drivetrain, model, path):
         return 0
     reader = gguf.GGUFReader(path)
     tensors, architecture = reader.tensors, field(reader, "general.architecture")
-    if architecture == "t5encoder":
+    if architecture in ("t5encoder", "bert"):
         return check_encoder(drivetrain, model, path)
     two = architecture == "t5"
     # llama.cpp does not divide by sqrt(width) where T5 1.0 does

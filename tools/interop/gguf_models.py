@@ -57,6 +57,8 @@ MODELS = {
     "qwen2-moe": (tf.Qwen2MoeForCausalLM, base(**EXPERTS, shared_expert_intermediate_size=64, norm_topk_prob=False)),
     "qwen3-moe": (tf.Qwen3MoeForCausalLM, base(**EXPERTS, head_dim=16, norm_topk_prob=True)),
     "gpt-oss": (tf.GptOssForCausalLM, OSS),
+    "bert": (tf.BertModel, dict(vocab_size=120, hidden_size=64, intermediate_size=96, num_hidden_layers=3, num_attention_heads=4,
+                                max_position_embeddings=256)),
     "llama-yarn": (tf.LlamaForCausalLM, base(rope_parameters=YARN)),
     "llama-yarn-scaled": (tf.LlamaForCausalLM, base(rope_parameters={**YARN, "attention_factor": 1.3})),
     "llama-linear": (tf.LlamaForCausalLM, base(rope_parameters=rope(rope_type="linear", factor=2.0))),

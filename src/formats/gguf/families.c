@@ -76,7 +76,7 @@ dt_status dt_gguf_family_of(const char *architecture, const json_t *metadata, co
     return DT_UNSUPPORTED;
 }
 
-/* The first row of those asked for that holds the model; the first that does not is *nearest, and *why says why. */
+/* The first row of those asked for that holds the model; the first of its kind that does not is *nearest, and *why says why. */
 static dt_status search(const dt_model_config *c, bool own, const dt_gguf_family **out,
                         const dt_gguf_family **nearest, const char **why, dt_error *err)
 {
@@ -92,7 +92,7 @@ static dt_status search(const dt_model_config *c, bool own, const dt_gguf_family
             *out = &families[i];
             return DT_OK;
         }
-        if (status == DT_OK && !*nearest) {
+        if (status == DT_OK && (!*nearest || (strcmp(*why, "model_type") == 0 && strcmp(key, *why) != 0))) {
             *nearest = &families[i];
             *why = key;
         }

@@ -34,6 +34,9 @@ void dt_gguf_key_array(dt_gguf_keys *keys, const char *key, dt_gguf_type type, u
 dt_status dt_gguf_put_tokenizer(dt_gguf_keys *keys, const char *path, const dt_model_config *config,
                                 const dt_log *log, dt_error *err);
 
+/* How states become one vector, as sentence-transformers' files in a model's folder say; nothing where there are none. */
+dt_status dt_gguf_put_pooling(dt_gguf_keys *keys, const char *folder, dt_error *err);
+
 /* The tokenizer of a GGUF file as files in a Hugging Face folder; `files` grows by their number. */
 dt_status dt_gguf_copy_tokenizer(const char *path, const char *folder, const dt_log *log, int *files,
                                  dt_error *err);

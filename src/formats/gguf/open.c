@@ -169,7 +169,8 @@ static dt_status add_keys(const dt_gguf *g, const char *architecture, json_t *js
     for (size_t i = 0; (v = dt_gguf_value_at(g, i)); i++) {
         bool own = strncmp(v->key, architecture, skip) == 0 && v->key[skip] == '.';
         json_t *value = NULL;
-        if (!own && !dt_starts_with(v->key, "drivetrain."))
+        if (!own && !dt_starts_with(v->key, "drivetrain.") &&
+            strcmp(v->key, "tokenizer.ggml.token_type_count") != 0)
             continue;
         if (!v->is_array)
             value = scalar(v);

@@ -2,7 +2,8 @@
  * tokenizer.c (gguf) - the tokenizer's keys of a GGUF file, from the files that lie beside a model; and back.
  *
  * What GGUF calls things is data/tokenizer/gguf_words.h's; here words become keys. What is written is read again and
- * compared with its source on texts that are hard to get right, and what differs is said.
+ * compared with its source on texts that are hard to get right, and what differs is said. So is how an encoder's states
+ * become one vector, which stands beside the tokenizer.
  */
 #include "base/json.h"
 #include "base/output.h"
@@ -176,7 +177,34 @@ static dt_status find_template(const char *folder, dt_arena *arena, const char *
     return DT_OK;
 }
 
+/* ---- pooling ---- */
+
+dt_status dt_gguf_put_pooling(dt_gguf_keys *k, const char *folder, dt_error *err)
+{
+    enum { MEAN = 1, FIRST = 2 }; /* llama.cpp's numbers */
+    char path[PATH_BYTES];
+    json_t *json = NULL;
+    bool first = false, mean = false;
+    if (snprintf(path, sizeof path, "%s/1_Pooling/config.json", folder) >= PATH_BYTES || !dt_is_file(path))
+        return DT_OK; /* every token's state */
+    DT_PASS(dt_json_load(&json, path, DT_FILE_LIMIT, err));
+    dt_status status = dt_json_bool(json, "pooling_mode_cls_token", &first, err);
+    if (status == DT_OK)
+        status = dt_json_bool(json, "pooling_mode_mean_tokens", &mean, err);
+    json_decref(json);
+    DT_TRY(status, err, "while reading %s", path);
+    if (first != mean)
+        dt_gguf_key_u32(k, "bert.pooling_type", first ? FIRST : MEAN);
+    return DT_OK;
+}
+
 /* ---- writing ---- */
+
+/* A table of whole words has no counterpart: that it is told apart otherwise is its nature, and no surprise. */
+static bool is_table_of_words(const dt_tokenizer *t)
+{
+    return t->model.kind && strcmp(t->model.kind, "wordlevel") == 0;
+}
 
 static void tell_differences(const dt_tokenizer *from, const dt_gguf_vocabulary *v, dt_arena *arena,
                              const char *target, const dt_log *log)
@@ -190,6 +218,12 @@ static void tell_differences(const dt_tokenizer *from, const dt_gguf_vocabulary 
         status = dt_tokenizer_differences(from, read, arena, &texts, &differ, &first, &err);
     if (status != DT_OK)
         dt_say(log, DT_LOG_WARNING, "the tokenizer in %s cannot be read back: %s", target, err.line[0]);
+    else if (differ && is_table_of_words(from))
+        dt_say(
+            log, DT_LOG_INFO,
+            "GGUF has no tables of whole words: in %s a text is the fewest tokens that make it, and what is "
+            "between words is unknown",
+            target);
     else if (differ)
         dt_say(log, DT_LOG_WARNING,
                "the tokenizer in %s encodes %d of %d probing texts otherwise than its source, first \"%s\"",

@@ -169,7 +169,7 @@ static dt_status put_config(dt_gguf_keys *k, const dt_gguf_family *family, const
         bool skipped = false;
         for (int i = 0; i < 4; i++)
             skipped |= strcmp(name, ours[i]) == 0;
-        bool whole = dt_starts_with(name, "drivetrain.");
+        bool whole = dt_starts_with(name, "drivetrain.") || dt_starts_with(name, "tokenizer.");
         snprintf(key, sizeof key, "%s%s%s", whole ? "" : family->architecture, whole ? "" : ".", name);
         if (!skipped && status == DT_OK)
             put_json(k, key, value);
@@ -215,6 +215,8 @@ static dt_status put_metadata(dt_gguf_keys *k, const dt_checkpoint *from, const 
     if (dt_block_type_of(type))
         dt_gguf_key_u32(k, "general.quantization_version", 2);
     DT_PASS(put_config(k, family, c, err));
+    if (strcmp(c->model_type, "bert") == 0)
+        DT_PASS(dt_gguf_put_pooling(k, from->path, err));
     DT_PASS(dt_gguf_put_tokenizer(k, from->path, c, from->log, err));
     return k->text.failed ? dt_fail_memory(err, k->text.bytes, "metadata") : DT_OK;
 }

@@ -4,6 +4,8 @@
  */
 #include "unit.h"
 
+#include "base/gguf.h"
+#include "base/json.h"
 #include "base/map.h"
 #include "base/output.h"
 
@@ -90,6 +92,63 @@ static void gguf_model__permuted_models_come_back_bit_for_bit(void **state)
             round_trip(*state, names[i], types[t], 0);
 }
 
+/* A fixture's BERT whose activation is what llama.cpp's has, with a pooling of its own. */
+static const char *make_bert(const char *folder)
+{
+    static char made[4096];
+    char source[4096], from[8192], to[8192];
+    json_t *json = NULL;
+    dt_error err = {0};
+    if (!fixture(source, "bert-encoder"))
+        return NULL;
+    snprintf(made, sizeof made, "%s/bert", folder);
+    snprintf(to, sizeof to, "%s/1_Pooling", made);
+    assert_ok(dt_make_folder(made, &err), err);
+    assert_ok(dt_make_folder(to, &err), err);
+    snprintf(from, sizeof from, "%s/model.safetensors", source);
+    snprintf(to, sizeof to, "%s/model.safetensors", made);
+    assert_ok(dt_copy_file(from, to, &err), err);
+    snprintf(from, sizeof from, "%s/config.json", source);
+    snprintf(to, sizeof to, "%s/config.json", made);
+    assert_ok(dt_json_load(&json, from, 1 << 20, &err), err);
+    json_object_set_new(json, "hidden_act", json_string("gelu"));
+    assert_ok(dt_json_save(json, to, &err), err);
+    json_object_clear(json);
+    json_object_set_new(json, "pooling_mode_cls_token", json_true());
+    snprintf(to, sizeof to, "%s/1_Pooling/config.json", made);
+    assert_ok(dt_json_save(json, to, &err), err);
+    json_decref(json);
+    return made;
+}
+
+static void gguf_model__bert_keeps_its_pooler_and_says_how_it_pools(void **state)
+{
+    const char *source = make_bert(*state);
+    char path[4096];
+    dt_error err = {0};
+    dt_checkpoint *a, *b;
+    dt_gguf *g;
+    int64_t pooling = -1, types = -1;
+    dt_export_options to = {.format = "gguf"};
+    if (!source)
+        skip();
+    snprintf(path, sizeof path, "%s/bert.gguf", (const char *)*state);
+    assert_ok(dt_checkpoint_open(&a, source, NULL, &err), err);
+    assert_ok(dt_checkpoint_export(a, path, &to, NULL, &err), err);
+    assert_ok(dt_checkpoint_open(&b, path, NULL, &err), err);
+    assert_null(dt_config_difference(dt_checkpoint_config(a), dt_checkpoint_config(b)));
+    assert_true(dt_checkpoint_config(b)->pooler);
+    assert_same_weights(a, b, 0);
+    assert_ok(dt_gguf_open(&g, path, &err), err);
+    assert_ok(dt_gguf_int(g, "bert.pooling_type", &pooling, &err), err);
+    assert_ok(dt_gguf_int(g, "tokenizer.ggml.token_type_count", &types, &err), err);
+    assert_int_equal(pooling, 2);
+    assert_int_equal(types, dt_checkpoint_config(a)->num_tokentypes);
+    dt_gguf_close(g);
+    dt_checkpoint_close(b);
+    dt_checkpoint_close(a);
+}
+
 static void gguf_model__norms_with_one_added_come_back_within_an_ulp_of_one(void **state)
 {
     round_trip(*state, "gemma", DT_F32, 1.2e-7f);
@@ -140,7 +199,11 @@ static void gguf_model__what_llama_cpp_lacks_is_refused_by_name(void **state)
 {
     static const struct {
         const char *name, *key;
-    } row[] = {{"falcon-rw", "position_embedding_type"}, {"gemma2", "softmax_scale"}, {"bart", "bart"}};
+    } row[] = {{"falcon-rw", "position_embedding_type"},
+               {"gemma2", "softmax_scale"},
+               {"bart", "bart"},
+               {"llama-dynamic", "rope_scaling_type"},
+               {"bert", "x_no_lm_head"}};
     int seen = 0;
     for (size_t i = 0; i < sizeof row / sizeof row[0]; i++) {
         char source[4096], gguf[4096];
@@ -261,6 +324,8 @@ int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test_setup_teardown(gguf_model__permuted_models_come_back_bit_for_bit, make_folder,
+                                        remove_folder),
+        cmocka_unit_test_setup_teardown(gguf_model__bert_keeps_its_pooler_and_says_how_it_pools, make_folder,
                                         remove_folder),
         cmocka_unit_test_setup_teardown(gguf_model__norms_with_one_added_come_back_within_an_ulp_of_one,
                                         make_folder, remove_folder),
