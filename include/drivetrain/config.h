@@ -63,6 +63,14 @@ typedef enum dt_vision_pooling {
     DT_POOL_ATTENTION   /**< attention: what a learnt query finds among the rows (SigLIP) */
 } dt_vision_pooling;
 
+/** Which row of a text stands for all of it. */
+typedef enum dt_text_pooling {
+    DT_TEXT_POOL_NONE,
+    DT_TEXT_POOL_END,     /**< end: the first that holds eos_token_id (CLIP) */
+    DT_TEXT_POOL_LARGEST, /**< largest: the first of the largest id, as CLIP did before its end token was told right */
+    DT_TEXT_POOL_LAST     /**< last: padding included (SigLIP) */
+} dt_text_pooling;
+
 /** How a table of positions serves a picture of another size. */
 typedef enum dt_position_resize {
     DT_RESIZE_NONE, /**< not at all: such pictures are refused */
@@ -147,6 +155,11 @@ bool dt_config_reads(const dt_model_config *config);
 /** Is what reads a decoder of words alone: by itself (gpt), or behind pictures (llava)? */
 bool dt_config_is_gpt(const dt_model_config *config);
 
+/** Has it a text tower and a vision tower, whose features can be compared? */
+bool dt_config_compares(const dt_model_config *config);
+/** Columns of those features. */
+int64_t dt_config_features(const dt_model_config *config);
+
 /** Put the fields that only vision models have back to their defaults: in other models they say nothing. */
 void dt_config_clear_vision(dt_model_config *config);
 
@@ -220,6 +233,7 @@ const char *dt_activation_name(dt_activation value);
 const char *dt_softmax_type_name(dt_softmax_type value);
 const char *dt_router_score_name(dt_router_score value);
 const char *dt_vision_pooling_name(dt_vision_pooling value);
+const char *dt_text_pooling_name(dt_text_pooling value);
 const char *dt_position_resize_name(dt_position_resize value);
 const char *dt_projector_name(dt_projector value);
 

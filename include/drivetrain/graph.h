@@ -278,6 +278,9 @@ dt_tensor *dt_blend_rows(dt_graph *g, dt_tensor *table, dt_tensor *index, dt_ten
 /** x [T, H], each column times its entry of w [H]: layer scale. */
 dt_tensor *dt_scale_columns(dt_graph *g, dt_tensor *x, dt_tensor *w);
 
+/** x · exp(s) + b, s and b [1]; b may be NULL: logits of cosines (CLIP, SigLIP). Not differentiable yet. */
+dt_tensor *dt_scale_exp(dt_graph *g, dt_tensor *x, dt_tensor *s, dt_tensor *b);
+
 /** logits [T, V], labels [T] i32 → −log softmax(logits)[label] in [T]; a negative label gives 0. The softmax is over
  *  the first `vocab` columns (0 = all). */
 dt_tensor *dt_cross_entropy(dt_graph *g, dt_tensor *logits, dt_tensor *labels, int64_t vocab);

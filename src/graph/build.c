@@ -426,6 +426,11 @@ dt_tensor *dt_scale_columns(dt_graph *g, dt_tensor *x, dt_tensor *w)
     return result_of(g, DT_OP_scale_columns, NULL, INPUTS(x, w));
 }
 
+dt_tensor *dt_scale_exp(dt_graph *g, dt_tensor *x, dt_tensor *s, dt_tensor *b)
+{
+    return result_of(g, DT_OP_scale_exp, NULL, INPUTS(x, s, b));
+}
+
 dt_tensor *dt_cross_entropy(dt_graph *g, dt_tensor *logits, dt_tensor *labels, int64_t vocab)
 {
     dt_attributes attr = {.cross_entropy = {vocab}};

@@ -14,7 +14,7 @@ typedef void dt_cost_rule(const dt_op *op, const int64_t *counts, dt_cost *cost,
 /* shapes.c */
 dt_shape_rule dt_shape_embedding, dt_shape_sinusoid, dt_shape_linear, dt_shape_fused_linear, dt_shape_norm,
     dt_shape_same, dt_shape_glu, dt_shape_split_groups, dt_shape_join_groups, dt_shape_rope,
-    dt_shape_take_rows, dt_shape_merge_rows, dt_shape_blend_rows, dt_shape_scale_columns,
+    dt_shape_take_rows, dt_shape_merge_rows, dt_shape_blend_rows, dt_shape_scale_columns, dt_shape_scale_exp,
     dt_shape_cross_entropy, dt_shape_scalar;
 /* shapes_attention.c */
 dt_shape_rule dt_shape_attention, dt_shape_attention_grad, dt_shape_kv_store;

@@ -377,6 +377,18 @@ dt_status dt_shape_scale_columns(const dt_op *op, dt_signature *out, dt_error *e
     return DT_OK;
 }
 
+/* (x, s [1], b [1]) → as x */
+dt_status dt_shape_scale_exp(const dt_op *op, dt_signature *out, dt_error *err)
+{
+    dt_dim one = {NULL, 1};
+    DT_PASS(need_f32(op, "x", op->input[0], err));
+    DT_PASS(dt_need_vector(op, "s", op->input[1], one, "one factor's logarithm", err));
+    if (op->input_count > 2 && op->input[2])
+        DT_PASS(dt_need_vector(op, "b", op->input[2], one, "one summand", err));
+    dt_signature_add_like(out, op->input[0]);
+    return DT_OK;
+}
+
 /* (logits [T, V], labels [T]) → [T] */
 dt_status dt_shape_cross_entropy(const dt_op *op, dt_signature *out, dt_error *err)
 {

@@ -77,6 +77,9 @@ dt_status dt_model_build(dt_graph *g, const dt_model_config *config, const dt_bu
 void dt_model_number_positions(const dt_model_config *config, const int32_t *tokens, int64_t count,
                                int32_t *positions);
 
+/* Which of a text's rows stands for it (text_pooling), counted from its first. */
+int64_t dt_model_pooled_row(const dt_model_config *config, const int32_t *tokens, int64_t count);
+
 /* Can the model be computed? DT_UNSUPPORTED says what of it cannot be yet. */
 dt_status dt_model_computes(const dt_model_config *config, dt_error *err);
 

@@ -54,6 +54,24 @@ void dt_model_number_positions(const dt_model_config *config, const int32_t *tok
         positions[i] = config->positions_skip_padding && tokens[i] == pad ? pad : next++;
 }
 
+static int64_t first_of(const int32_t *tokens, int64_t count, int32_t id)
+{
+    for (int64_t i = 0; i < count; i++)
+        if (tokens[i] == id)
+            return i;
+    return 0; /* as transformers has it */
+}
+
+int64_t dt_model_pooled_row(const dt_model_config *config, const int32_t *tokens, int64_t count)
+{
+    int32_t largest = 0;
+    for (int64_t i = 0; i < count; i++)
+        largest = tokens[i] > largest ? tokens[i] : largest;
+    if (config->text_pooling == DT_TEXT_POOL_END)
+        return first_of(tokens, count, config->eos_token_ids[0]);
+    return config->text_pooling == DT_TEXT_POOL_LARGEST ? first_of(tokens, count, largest) : count - 1;
+}
+
 static dt_status copy_parameters(const dt_graph *g, dt_arena *arena, const dt_param_spec **out, int *count,
                                  dt_error *err)
 {

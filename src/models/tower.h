@@ -18,4 +18,8 @@ typedef struct dt_tower {
 dt_tower dt_tower_build(dt_graph *g, const dt_model_config *tower, const dt_build_options *options,
                         const char *prefix, const char *point);
 
+/* What is pooled, projected where the tower has a projection ([N, projection_dim], else [N, H]). */
+dt_tensor *dt_tower_project(dt_graph *g, const dt_model_config *tower, const char *prefix,
+                            const dt_tower *built);
+
 #endif

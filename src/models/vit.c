@@ -201,6 +201,14 @@ dt_tower dt_tower_build(dt_graph *g, const dt_model_config *c, const dt_build_op
     return (dt_tower){.hidden = x, .pooled = pool(&v, x, s.rows.cu_seqlens)};
 }
 
+dt_tensor *dt_tower_project(dt_graph *g, const dt_model_config *c, const char *prefix, const dt_tower *t)
+{
+    vit v = {.g = g, .c = c, .prefix = prefix};
+    if (!c->projection_dim)
+        return t->pooled;
+    return dense(&v, "x_projection", t->pooled, c->hidden_size, c->projection_dim, false);
+}
+
 /* ---- a tower alone ---- */
 
 static dt_tensor *loss_of(dt_graph *g, const dt_build_options *o, const dt_tower *t)
@@ -221,8 +229,7 @@ dt_status dt_build_vit(dt_graph *g, const dt_model_config *c, const dt_build_opt
                        c->family);
     dt_tower t = dt_tower_build(g, c, o, "", "out.");
     if (c->projection_dim && t.pooled)
-        dt_point(g, dense(&v, "x_projection", t.pooled, c->hidden_size, c->projection_dim, false),
-                 "out.image_features");
+        dt_point(g, dt_tower_project(g, c, "", &t), "out.image_features");
     if (c->num_classes && t.pooled)
         dt_point(g, dense(&v, "x_classifier", t.pooled, c->hidden_size, c->num_classes, true), "out.logits");
     if (o->loss)

@@ -62,6 +62,13 @@ static const char *const pooling_names[] = {
     [DT_POOL_ATTENTION] = "attention",
 };
 
+static const char *const text_pooling_names[] = {
+    [DT_TEXT_POOL_NONE] = "none",
+    [DT_TEXT_POOL_END] = "end",
+    [DT_TEXT_POOL_LARGEST] = "largest",
+    [DT_TEXT_POOL_LAST] = "last",
+};
+
 static const char *const resize_names[] = {
     [DT_RESIZE_NONE] = "none",
     [DT_RESIZE_BILINEAR] = "bilinear",
@@ -114,6 +121,11 @@ const char *dt_router_score_name(dt_router_score value)
 const char *dt_vision_pooling_name(dt_vision_pooling value)
 {
     return NAME_OF(pooling_names, value);
+}
+
+const char *dt_text_pooling_name(dt_text_pooling value)
+{
+    return NAME_OF(text_pooling_names, value);
 }
 
 const char *dt_position_resize_name(dt_position_resize value)

@@ -29,6 +29,16 @@ bool dt_config_reads(const dt_model_config *c)
     return !dt_config_is_tower(c) && strcmp(c->model_type, "projector") != 0;
 }
 
+bool dt_config_compares(const dt_model_config *c)
+{
+    return strcmp(c->model_type, "clip") == 0 && c->vision;
+}
+
+int64_t dt_config_features(const dt_model_config *c)
+{
+    return c->text_projection_dim ? c->text_projection_dim : c->hidden_size;
+}
+
 /* They are config.def's rows from patch_dim to num_classes. */
 void dt_config_clear_vision(dt_model_config *c)
 {

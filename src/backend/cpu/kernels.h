@@ -95,6 +95,7 @@ const dt_cpu_kernels DT_CPU_KERNELS = {
             KERNEL(blend_rows, blend_rows, NULL),
             KERNEL(blend_grad, blend_grad, NULL),
             KERNEL(scale_columns, scale_columns, NULL),
+            KERNEL(scale_exp, scale_exp, NULL),
             KERNEL(cross_entropy, cross_entropy, NULL),
             KERNEL(weighted_mean, weighted_mean, whole_sum_room),
             KERNEL(dot, dot, whole_sum_room),

@@ -104,6 +104,19 @@ static void scale_by(const dt_kernel_call *call, int thread, int threads)
     elements(call, &c, ELEMENT_SCALE, thread, threads);
 }
 
+/* y = x * e^s + b */
+static void scale_exp(const dt_kernel_call *call, int thread, int threads)
+{
+    const float *x = call->input[0].data, *s = call->input[1].data, *b = call->input[2].data;
+    float *y = call->output[0].data, factor = (float)exp((double)*s);
+    int64_t begin, end;
+    dt_share(elements_of(&call->output[0]), 16, thread, threads, &begin, &end);
+    for (int64_t i = begin; i < end; i += 16) {
+        int64_t n = end - i < 16 ? end - i : 16;
+        v_store_n(y + i, v_add(v_mul(v_load_n(x + i, n), v_set(factor)), v_set(b ? *b : 0)), n);
+    }
+}
+
 static void activate(const dt_kernel_call *call, int thread, int threads)
 {
     element_call c = element_call_of(call);

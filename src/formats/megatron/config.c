@@ -54,6 +54,11 @@ static const char *pooling_word(int v)
     return dt_vision_pooling_name((dt_vision_pooling)v);
 }
 
+static const char *text_pooling_word(int v)
+{
+    return dt_text_pooling_name((dt_text_pooling)v);
+}
+
 static const char *resize_word(int v)
 {
     return dt_position_resize_name((dt_position_resize)v);
@@ -142,6 +147,7 @@ READ_ENUM(dt_activation, activation_word)
 READ_ENUM(dt_softmax_type, softmax_word)
 READ_ENUM(dt_router_score, router_word)
 READ_ENUM(dt_vision_pooling, pooling_word)
+READ_ENUM(dt_text_pooling, text_pooling_word)
 READ_ENUM(dt_position_resize, resize_word)
 READ_ENUM(dt_projector, projector_word)
 
@@ -541,6 +547,7 @@ static int write_rows(const dt_model_config *c, const dt_model_config *plain, js
 #define WORD_dt_softmax_type       dt_softmax_type_name
 #define WORD_dt_router_score       dt_router_score_name
 #define WORD_dt_vision_pooling     dt_vision_pooling_name
+#define WORD_dt_text_pooling       dt_text_pooling_name
 #define WORD_dt_position_resize    dt_position_resize_name
 #define WORD_dt_projector          dt_projector_name
 #define ENUM(field, key, type, initial, extension)                                                           \

@@ -374,6 +374,15 @@ static void make_scale_columns(rig_case *c, cpu_dice *dice)
     c->in[1] = rig_weight(H, 0, cpu_floats(dice, H, 1));
 }
 
+static void make_scale_exp(rig_case *c, cpu_dice *dice)
+{
+    int64_t N = cpu_size(dice, 100), B = cpu_size(dice, MOST);
+    c->in[0] = rig_rows(N, B, cpu_floats(dice, N * B, 1));
+    c->in[1] = rig_fixed(1, cpu_floats(dice, 1, 5));
+    if (cpu_roll(dice, 0, 1))
+        c->in[2] = rig_fixed(1, cpu_floats(dice, 1, 5));
+}
+
 static void make_cross_entropy(rig_case *c, cpu_dice *dice)
 {
     int64_t T = cpu_size(dice, 200), V = cpu_size(dice, MOST), vocab = cpu_roll(dice, 1, V);
@@ -436,6 +445,7 @@ static const op_row rows[] = {
     {DT_OP_blend_rows, make_blend_rows, 1e-6, false},
     {DT_OP_blend_grad, make_blend_rows, 1e-6, false},
     {DT_OP_scale_columns, make_scale_columns, 1e-7, false},
+    {DT_OP_scale_exp, make_scale_exp, 3e-7, false},
     {DT_OP_cross_entropy, make_cross_entropy, 5e-7, false},
     {DT_OP_cross_entropy_grad, make_cross_entropy, 2e-6, false},
     {DT_OP_dot, make_whole_sum, 1e-7, false},

@@ -223,6 +223,16 @@ static void reference_ops__rows_are_blended_and_columns_scaled(void **state)
     expect(&c, (double[]){2, 2, 0.5, 0.25}, 4);
 }
 
+static void reference_ops__cosines_become_logits(void **state)
+{
+    float cosine[] = {1, -0.5f, 0, 0.25f}, scale[] = {1.5f}, bias[] = {-2};
+    double e = exp(1.5);
+    rig_case c = {.kind = DT_OP_scale_exp, .in = {rig_rows(2, 2, cosine), rig_fixed(1, scale)}};
+    expect(&c, (double[]){e, -e / 2, 0, e / 4}, 4);
+    c.in[2] = rig_fixed(1, bias);
+    expect(&c, (double[]){e - 2, -e / 2 - 2, -2, e / 4 - 2}, 4);
+}
+
 /* Rows of torch tables: Marian's of an odd width (a sine more than cosines), and M2M100's (a zero at the end). */
 static void reference_ops__sinusoids_are_transformers(void **state)
 {
@@ -409,6 +419,7 @@ int main(void)
         cmocka_unit_test(reference_ops__rope_turns_back),
         cmocka_unit_test(reference_ops__rows_of_two_sources_are_merged_and_parted),
         cmocka_unit_test(reference_ops__rows_are_blended_and_columns_scaled),
+        cmocka_unit_test(reference_ops__cosines_become_logits),
         cmocka_unit_test(reference_ops__sinusoids_are_transformers),
         cmocka_unit_test(reference_ops__cross_entropy_is_pytorchs),
         cmocka_unit_test(reference_ops__products_and_their_gradients),
