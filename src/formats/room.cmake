@@ -63,6 +63,8 @@ dt_room(formats USES base tensor graph backend data nn models
     hf/roberta.c
     hf/tower.c
     hf/clip_vision.c
+    hf/clip_text.c
+    hf/siglip_text.c
     hf/vit.c
     hf/dinov2.c
     hf/internvl_vision.c

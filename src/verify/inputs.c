@@ -68,6 +68,28 @@ static dt_status read_bert(const reading *in, dt_replay_inputs *out, dt_error *e
     return DT_OK;
 }
 
+/* Which row stands for each text. */
+static dt_status find_pooled_rows(const dt_model_config *c, dt_arena *arena, dt_replay_inputs *out,
+                                  dt_error *err)
+{
+    const dt_row_batch *texts = &out->target;
+    int32_t *row = DT_NEW_ARRAY(arena, int32_t, texts->batch);
+    if (!row)
+        return dt_fail_memory(err, (size_t)texts->batch * sizeof *row, "rows of texts");
+    for (int64_t b = 0; b < texts->batch; b++) {
+        int32_t first = texts->cu_seqlens[b];
+        row[b] =
+            first + (int32_t)dt_model_pooled_row(c, texts->tokens + first, texts->cu_seqlens[b + 1] - first);
+    }
+    out->pooled_rows = row;
+    return DT_OK;
+}
+
+static dt_status read_pooled_rows(const reading *in, dt_replay_inputs *out, dt_error *err)
+{
+    return find_pooled_rows(in->config, in->arena, out, err);
+}
+
 static dt_status read_targets(const reading *in, dt_replay_inputs *out, dt_error *err)
 {
     int32_t *labels;
@@ -212,6 +234,11 @@ static bool is_bert(const dt_model_config *c)
     return strcmp(c->model_type, "bert") == 0;
 }
 
+static bool pools_texts(const dt_model_config *c)
+{
+    return c->text_pooling != DT_TEXT_POOL_NONE;
+}
+
 static bool is_projector(const dt_model_config *c)
 {
     return strcmp(c->model_type, "projector") == 0;
@@ -236,13 +263,10 @@ static bool has_row_loss(const dt_model_config *c)
 static const struct {
     bool (*has)(const dt_model_config *config);
     dt_status (*read)(const reading *in, dt_replay_inputs *out, dt_error *err);
-} kinds[] = {{dt_replay_two_sided, read_source},
-             {dt_config_reads, read_target},
-             {is_bert, read_bert},
-             {sees, read_pictures},
-             {is_projector, read_features},
-             {names_words, read_targets},
-             {has_row_loss, read_row_loss}};
+} kinds[] = {
+    {dt_replay_two_sided, read_source}, {dt_config_reads, read_target}, {is_bert, read_bert},
+    {pools_texts, read_pooled_rows},    {sees, read_pictures},          {is_projector, read_features},
+    {names_words, read_targets},        {has_row_loss, read_row_loss}};
 
 dt_status dt_replay_inputs_read(const dt_recording *r, const char *model, const dt_model_config *config,
                                 dt_arena *arena, dt_replay_inputs *out, dt_error *err)
@@ -312,6 +336,8 @@ dt_status dt_replay_inputs_make(const dt_model_config *c, dt_arena *arena, dt_re
     if (dt_replay_two_sided(c))
         DT_PASS(make_prompts(arena, c, 1, &out->source, err));
     DT_PASS(make_prompts(arena, c, 2, &out->target, err));
+    if (pools_texts(c))
+        DT_PASS(find_pooled_rows(c, arena, out, err));
     if (!is_bert(c))
         return DT_OK;
     out->token_types = DT_NEW_ARRAY(arena, int32_t, out->target.total);

@@ -142,6 +142,7 @@ static dt_status bind(dt_replay *r, dt_error *err)
         const void *data;
     } input[] = {{"token_types", in->token_types},
                  {"first_rows", in->target.cu_seqlens},
+                 {"pooled_rows", in->pooled_rows},
                  {"sentence_order", in->sentence_order},
                  {"sentence_order_mask", in->sentence_order_mask},
                  {"labels", in->labels},

@@ -25,6 +25,7 @@ typedef struct dt_replay_inputs {
     const float *loss_mask;     /* [T] */
     bool loss_over_padded;
     const int32_t *token_types;       /* [T]: BERT */
+    const int32_t *pooled_rows;       /* [B]: a text tower's */
     const int32_t *sentence_order;    /* [B], or NULL: no part of the loss */
     const float *sentence_order_mask; /* [B]: 0 where it is unknown */
     bool gradients;                   /* of out.loss, for every parameter: points "grad.CANONICAL" */

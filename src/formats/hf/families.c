@@ -241,6 +241,7 @@ static dt_status written_and_read(const dt_hf_family *family, const dt_model_con
                                .projection = c->projection_dim > 0,
                                .classifier = c->num_classes > 0,
                                .attention_pooling = c->vision_pooling == DT_POOL_ATTENTION,
+                               .text_projection = c->text_projection_dim > 0,
                                .mask_token = c->use_mask_token};
     json_t *json = json_object();
     dt_status status = json ? DT_OK : dt_fail_memory(err, 64, "config.json");

@@ -44,6 +44,7 @@ typedef struct dt_hf_evidence {
     bool positions;     /* positions are stored */
     bool pooler, lm_head, binary_head;                          /* BERT: which heads there are */
     bool projection, classifier, attention_pooling, mask_token; /* what a vision tower has */
+    bool text_projection;                                       /* CLIP: texts are projected */
 } dt_hf_evidence;
 
 typedef struct dt_hf_family {

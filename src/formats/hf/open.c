@@ -144,14 +144,16 @@ static dt_status gather_evidence(const dt_checkpoint *c, const dt_name_table *na
     const dt_stored_tensor *head = find_canonical(c, names, "output_layer.weight");
     if (!head)
         head = dt_stored_set_find(c->set, "lm_head.weight");
-    *evidence = (dt_hf_evidence){.head_bias = dt_stored_set_find(c->set, "final_logits_bias"),
-                                 .pooler = find_canonical(c, names, "pooler.dense.weight"),
-                                 .lm_head = find_canonical(c, names, "lm_head.dense.weight"),
-                                 .binary_head = find_canonical(c, names, "binary_head.weight"),
-                                 .projection = find_canonical(c, names, "x_projection.weight"),
-                                 .classifier = find_canonical(c, names, "x_classifier.weight"),
-                                 .attention_pooling = find_canonical(c, names, "x_head.probe"),
-                                 .mask_token = find_canonical(c, names, "mask_token")};
+    *evidence =
+        (dt_hf_evidence){.head_bias = dt_stored_set_find(c->set, "final_logits_bias"),
+                         .pooler = find_canonical(c, names, "pooler.dense.weight"),
+                         .lm_head = find_canonical(c, names, "lm_head.dense.weight"),
+                         .binary_head = find_canonical(c, names, "binary_head.weight"),
+                         .projection = find_canonical(c, names, "x_projection.weight"),
+                         .classifier = find_canonical(c, names, "x_classifier.weight"),
+                         .attention_pooling = find_canonical(c, names, "x_head.probe"),
+                         .text_projection = find_canonical(c, names, "text_model.x_projection.weight"),
+                         .mask_token = find_canonical(c, names, "mask_token")};
     DT_PASS(differ(head, table, &evidence->head, err));
     DT_PASS(differ(table_of(c, names, "encoder"), table, &evidence->encoder_table, err));
     for (size_t i = 0; i < dt_stored_set_count(c->set); i++) {

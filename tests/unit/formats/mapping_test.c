@@ -94,6 +94,10 @@ static dt_model_config some_config(const char *family, uint64_t variant)
         c.pooler = variant & 1;
         c.add_binary_head = !c.pooler && strcmp(family, "bert") == 0;
     }
+    if (strcmp(family, "clip_text_model") == 0 || strcmp(family, "siglip_text_model") == 0) {
+        c.hidden_size = c.num_attention_heads * c.kv_channels;
+        c.text_projection_dim = (variant & 1) || c.text_projection_pools ? 3 : 0;
+    }
     if (dt_config_is_tower(&c))
         vary_tower(&c, family, variant);
     dt_config_derive(&c);
