@@ -182,9 +182,44 @@ static dt_status check_llava(const dt_model_config *c, dt_error *err)
     return check_range("image_token_index", c->image_token_index, INT32_MIN, INT32_MAX, err);
 }
 
+/* A dual encoder's features lie in one space. */
+static dt_status check_common_space(const dt_model_config *c, dt_error *err)
+{
+    const dt_model_config *tower = c->vision;
+    int64_t seen = tower->projection_dim ? tower->projection_dim : tower->hidden_size;
+    if (c->text_pooling == DT_TEXT_POOL_NONE || tower->vision_pooling == DT_POOL_NONE)
+        return dt_fail(err, DT_UNSUPPORTED,
+                       "configuration: \"%s\" is none, so there is nothing to compare %s by",
+                       c->text_pooling == DT_TEXT_POOL_NONE ? "x_text_pooling" : "x_vision_pooling",
+                       c->text_pooling == DT_TEXT_POOL_NONE ? "texts" : "pictures");
+    return seen == dt_config_features(c)
+               ? DT_OK
+               : dt_fail(
+                     err, DT_MISMATCH,
+                     "texts and pictures cannot be compared: the text tower's features have %lld columns, "
+                     "the vision tower's %lld",
+                     (long long)dt_config_features(c), (long long)seen);
+}
+
+static dt_status check_texts(const dt_model_config *c, dt_error *err)
+{
+    if (strcmp(c->model_type, "clip") != 0)
+        return c->text_pooling == DT_TEXT_POOL_NONE
+                   ? DT_OK
+                   : dt_fail(err, DT_UNSUPPORTED,
+                             "configuration: \"x_text_pooling\" is %s, which only text towers (clip) have",
+                             dt_text_pooling_name(c->text_pooling));
+    DT_PASS(check_range("x_text_projection_dim", c->text_projection_dim, c->text_projection_pools ? 1 : 0,
+                        MAX_WIDTH, err));
+    if (c->text_pooling == DT_TEXT_POOL_END)
+        DT_PASS(check_range("eos_token_id, of which there", c->eos_count, 1, 1, err));
+    return c->vision ? check_common_space(c, err) : DT_OK;
+}
+
 dt_status dt_config_check_vision(const dt_model_config *c, dt_error *err)
 {
     bool alone = dt_config_is_tower(c) || is_projector(c);
+    DT_PASS(check_texts(c, err));
     if (alone && (c->vision || c->projection))
         return dt_fail(err, DT_INVALID, "configuration: a %s has no parts that see", c->model_type);
     if (strcmp(c->model_type, "llava") == 0)

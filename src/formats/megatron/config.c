@@ -438,7 +438,10 @@ static dt_status read_identity(const json_t *json, const char *model_type, dt_mo
         model_type = type;
     else if (named)
         model_type = named->model_type;
-    if (!(row = find_stock(model_type)))
+    row = find_stock(model_type);
+    if (!row && named && strcmp(named->model_type, model_type) == 0) /* of a kind that Megatron has not */
+        row = named;
+    if (!row)
         return dt_fail(err, DT_UNSUPPORTED,
                        "key \"model_type\" is \"%s\"; drivetrain reads gpt, t5, bert, clip_vit, radio "
                        "and projector",
