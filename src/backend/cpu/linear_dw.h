@@ -83,7 +83,7 @@ static void multiply_dw(const dw_product *d, const dw_room *room, int64_t t, int
     for (int64_t item = begin; item < end; item++) {
         int64_t left = item / b.count * 2, n = block_begin(b, item % b.count);
         int64_t R = block_begin(b, item % b.count + 1) - n;
-        tile tile_call = {.x = room->blocks + n * rows, .k = rows, .sums = sums};
+        tile tile_call = {.x = room->blocks + n * rows, .k = rows, .sums = sums, .onto = true};
         memset(sums, 0, sizeof sums);
         if (t > 0)
             move_dw(d->dw, n, k, R, left * DT_PANEL, sums, true);

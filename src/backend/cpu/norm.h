@@ -76,13 +76,19 @@ static INLINE vf norm_lanes(const norm_call *c, norm_stats s, vf x, int64_t i, i
     return c->bias == NULL ? y : v_add(y, v_load_n(c->bias + i, n));
 }
 
+/* Columns [begin, end) of a row, to y on. */
+static void norm_columns(const norm_call *c, norm_stats s, const float *x, int64_t begin, int64_t end,
+                         float *y)
+{
+    for (int64_t i = begin; i < end; i += 16, y += 16) {
+        int64_t count = end - i < 16 ? end - i : 16;
+        v_store_n(y, norm_lanes(c, s, v_load_n(x + i, count), i, count), count);
+    }
+}
+
 static void norm_row(const norm_call *c, const float *x, int64_t n, float *y)
 {
-    norm_stats s = norm_stats_of(c->rms, c->eps, x, n);
-    for (int64_t i = 0; i < n; i += 16) {
-        int64_t count = n - i < 16 ? n - i : 16;
-        v_store_n(y + i, norm_lanes(c, s, v_load_n(x + i, count), i, count), count);
-    }
+    norm_columns(c, norm_stats_of(c->rms, c->eps, x, n), x, 0, n, y);
 }
 
 /* A row of several norms is that many rows. */

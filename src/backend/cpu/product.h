@@ -20,7 +20,7 @@
 #include "backend/cpu/tiles.h"
 #include "backend/cpu/vmath.h"
 
-enum { BLOCKS_IN_CHUNK = 16, STRIP_BYTES = 1 << 19, AHEAD_BYTES = 4096 };
+enum { BLOCKS_IN_CHUNK = 16, STRIP_BYTES = 1 << 19, AHEAD_BYTES = 4096, NORM_COLUMNS = Q8_STRETCH };
 
 static inline size_t round_64(size_t bytes)
 {
@@ -50,9 +50,9 @@ typedef struct product {
     dt_activation kind;
 } product;
 
-/* A call's scratch: packed rows of a chunk, a normed row a thread, and panels of a w that is no parameter. */
+/* A call's scratch: packed rows of a chunk, and panels of a w that is no parameter. */
 typedef struct product_room {
-    char *rows, *norm, *panels;
+    char *rows, *panels;
 } product_room;
 
 static int64_t chunk_rows(const product_type *type)
@@ -65,11 +65,10 @@ static size_t rows_room(const product_type *type, int64_t rows, int64_t k)
     return round_64((size_t)least(rows, chunk_rows(type)) * packed_row_bytes(type, k));
 }
 
-static product_room product_room_of(const product *p, void *scratch, int threads)
+static product_room product_room_of(const product *p, void *scratch)
 {
     product_room room = {.rows = scratch};
-    room.norm = room.rows + rows_room(p->type, p->rows, p->k);
-    room.panels = room.norm + (p->has_norm ? (size_t)threads * round_64((size_t)p->k * sizeof(float)) : 0);
+    room.panels = room.rows + rows_room(p->type, p->rows, p->k);
     return room;
 }
 
@@ -96,22 +95,48 @@ static int64_t block_holding(tiling b, int64_t row)
 
 /* ---- packing ---- */
 
+/* Rows [r, r + n) of a block of R, one alone or several turned together. */
+static void pack_lines_of(const product_type *type, char *block, int64_t R, int64_t r, int64_t n,
+                          const float *x, int64_t stride, int64_t k)
+{
+    if (n == 1)
+        type->pack_row(block, R, r, x, k);
+    else
+        type->pack_rows(block, R, r, n, x, stride, k);
+}
+
+/* The same, normed on the way: stretch by stretch of the columns, so that what is normed stays in L1. */
+static void pack_normed(const product *p, char *block, int64_t R, int64_t r, int64_t n, const float *x)
+{
+    _Alignas(64) float normed[TILE_ROWS * NORM_COLUMNS];
+    norm_stats stats[TILE_ROWS];
+    for (int64_t i = 0; i < n; i++)
+        stats[i] = norm_stats_of(p->norm.rms, p->norm.eps, x + i * p->k, p->k);
+    for (int64_t k = 0; k < p->k; k += NORM_COLUMNS) {
+        int64_t count = least(NORM_COLUMNS, p->k - k);
+        for (int64_t i = 0; i < n; i++)
+            norm_columns(&p->norm, stats[i], x + i * p->k, k, k + count, normed + i * NORM_COLUMNS);
+        pack_lines_of(p->type, block + (size_t)R * packed_row_bytes(p->type, k), R, r, n, normed,
+                      NORM_COLUMNS, count);
+    }
+}
+
 static void pack_rows(const product *p, const product_room *room, int64_t first, tiling b, int thread,
                       int threads)
 {
     size_t row_bytes = packed_row_bytes(p->type, p->k);
-    float *normed = (float *)(room->norm + (size_t)thread * round_64((size_t)p->k * sizeof(float)));
     int64_t begin, end;
     dt_share(b.rows, 1, thread, threads, &begin, &end);
-    for (int64_t row = begin; row < end; row++) {
-        int64_t block = block_holding(b, row), start = block_begin(b, block);
+    for (int64_t row = begin, n; row < end; row += n) {
+        int64_t index = block_holding(b, row), start = block_begin(b, index),
+                R = block_begin(b, index + 1) - start;
+        char *block = room->rows + (size_t)start * row_bytes;
         const float *x = p->x + (first + row) * p->k;
-        if (p->has_norm) {
-            norm_row(&p->norm, x, p->k, normed);
-            x = normed;
-        }
-        p->type->pack_row(room->rows + (size_t)start * row_bytes, block_begin(b, block + 1) - start,
-                          row - start, x, p->k);
+        n = least(start + R, end) - row;
+        if (p->has_norm)
+            pack_normed(p, block, R, row - start, n, x);
+        else
+            pack_lines_of(p->type, block, R, row - start, n, x, p->k, p->k);
     }
 }
 
@@ -195,7 +220,6 @@ static void multiply_block(const product *p, const row_block *rows, int64_t a, i
     tile t = {.x = rows->x, .k = p->k, .sums = sums};
     t.w[0] = p->panels + (size_t)a * panel_bytes;
     t.scale[0] = scaled ? scales_of(p, a) : NULL;
-    memset(sums, 0, (size_t)rows->R * SUMS * sizeof *sums);
     t.w[1] = t.w[0];
     if (b >= 0) {
         t.w[1] = p->panels + (size_t)b * panel_bytes;
@@ -259,7 +283,7 @@ static void multiply_chunk(const product *p, const product_room *room, int64_t f
 
 static void multiply(const dt_kernel_call *call, product *p, int thread, int threads)
 {
-    product_room room = product_room_of(p, call->scratch, threads);
+    product_room room = product_room_of(p, call->scratch);
     if (p->plain_w != NULL) {
         pack_w(p, &room, thread, threads); /* seen by all after the first chunk's barrier */
         p->panels = room.panels;
@@ -332,15 +356,14 @@ static int64_t capacity(const dt_tensor *t, int dim)
 
 static size_t linear_room(const dt_op *op, const product_type *type, int threads)
 {
+    (void)threads;
     int64_t n = capacity(op->input[1], 0), k = capacity(op->input[1], 1);
-    bool norm = op->kind == DT_OP_fused_linear && op->attr.fused.has_norm;
     if (op->kind == DT_OP_linear_dx) {
         int64_t turned = n;
         n = k;
         k = turned;
     }
     size_t bytes = rows_room(type, capacity(op->input[0], 0), k);
-    bytes += norm ? (size_t)threads * round_64((size_t)k * sizeof(float)) : 0;
     bool packs = op->input[1]->kind != DT_TENSOR_PARAM;
     return bytes + (packs ? (size_t)dt_panels(n) * dt_panel_bytes(DT_F32, k) : 0);
 }

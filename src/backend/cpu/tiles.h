@@ -7,7 +7,7 @@
  *           q8_0: integer sums of 32, exact; times their f16 scales, added over 256 k in f32; times the row's scale
  *           of those 256, added to the sum.
  * Layout    x is packed k-major: for each k the R rows side by side, so that the loop has one pointer for all rows and
- *           broadcasts with fixed displacements. Weights: forms.h. Sums: R rows of 32 floats, in and out.
+ *           broadcasts with fixed displacements. Weights: forms.h. Sums: R rows of 32 floats.
  */
 #ifndef DT_CPU_TILES_H
 #define DT_CPU_TILES_H
@@ -25,14 +25,19 @@ typedef struct tile {
     int64_t ahead_step;
     int64_t k;
     float *sums;
+    bool onto; /* what is in the sums; else they begin at 0 */
 } tile;
 
 typedef void tile_function(const tile *t);
 
-static INLINE void load_sums(vf sum[][TILE_PANELS], const float *sums, const int R, const int P)
+static INLINE vf sum_before(const tile *t, const int r, const int p)
 {
-    UNROLL for (int r = 0; r < R; r++) UNROLL for (int p = 0; p < P; p++) sum[r][p] =
-        v_load(sums + r * SUMS + p * DT_PANEL);
+    return t->onto ? v_load(t->sums + r * SUMS + p * DT_PANEL) : v_set(0.0f);
+}
+
+static INLINE void load_sums(vf sum[][TILE_PANELS], const tile *t, const int R, const int P)
+{
+    UNROLL for (int r = 0; r < R; r++) UNROLL for (int p = 0; p < P; p++) sum[r][p] = sum_before(t, r, p);
 }
 
 static INLINE void store_sums(vf sum[][TILE_PANELS], float *sums, const int R, const int P)
@@ -60,7 +65,7 @@ static INLINE void tile_plain(const tile *t, const int R, const int P, const boo
 {
     vf sum[TILE_ROWS][TILE_PANELS], w[TILE_PANELS];
     const float *x = t->x;
-    load_sums(sum, t->sums, R, P);
+    load_sums(sum, t, R, P);
     for (int64_t k = 0; k < t->k; k++, x += R) {
         UNROLL for (int p = 0; p < P; p++)
         {
@@ -91,7 +96,7 @@ static INLINE void tile_pairs(const tile *t, const int R, const int P)
 {
     vf sum[TILE_ROWS][TILE_PANELS];
     const pair_x *x = t->x;
-    load_sums(sum, t->sums, R, P);
+    load_sums(sum, t, R, P);
     for (int64_t k = 0; k < (t->k + 1) / 2; k++, x += R) {
         UNROLL for (int p = 0; p < P; p++) fetch_line(t, R, p, k);
 #if V_DOT_BF16
@@ -147,6 +152,7 @@ static INLINE void tile_q8(const tile *t, const int R, const int P)
     for (int64_t g = 0; g < groups;) {
         vf stage[TILE_ROWS_Q8][TILE_PANELS];
         const float *scale = (const float *)x;
+        const bool first = g == 0;
         int64_t end = groups - g < Q8_STRETCH / DT_Q8_GROUP ? groups : g + Q8_STRETCH / DT_Q8_GROUP;
         UNROLL for (int r = 0; r < R; r++) UNROLL for (int p = 0; p < P; p++) stage[r][p] = v_set(0.0f);
         for (x += R * sizeof(float); g < end; g++, x += R * (sizeof(int32_t) + Q8_QUADS * sizeof(v_quad)))
@@ -154,12 +160,13 @@ static INLINE void tile_q8(const tile *t, const int R, const int P)
         UNROLL for (int r = 0; r < R; r++) UNROLL for (int p = 0; p < P; p++)
         {
             float *sum = t->sums + r * SUMS + p * DT_PANEL;
-            v_store(sum, v_fma(v_set(scale[r]), stage[r][p], v_load(sum)));
+            vf before = first ? sum_before(t, r, p) : v_load(sum);
+            v_store(sum, v_fma(v_set(scale[r]), stage[r][p], before));
         }
     }
 }
 
-/* ---- packing rows of x: row r of a block of R ---- */
+/* ---- packing: row r of a block of R; then rows [r, r + n) of it, which lie `stride` apart ---- */
 
 static void pack_row_plain(void *block, int64_t R, int64_t r, const float *x, int64_t k)
 {
@@ -184,6 +191,55 @@ static void pack_row_pairs(void *block, int64_t R, int64_t r, const float *x, in
         }
     }
 }
+
+/* Sixteen vectors, one of each row (the last again and again where there are fewer). */
+static INLINE void load_lines(vf line[16], const float *x, int64_t stride, int64_t n, int64_t count)
+{
+    UNROLL for (int i = 0; i < 16; i++) line[i] = v_load_n(x + (i < n ? i : n - 1) * stride, count);
+}
+
+/* Columns of what was turned: `count` of them, `step` apart, n rows each. */
+static INLINE void store_lines(float *to, int64_t step, vf line[16], int64_t n, int64_t count)
+{
+    UNROLL for (int i = 0; i < 16; i++) if (i < count) v_store_n(to + i * step, line[i], n);
+}
+
+static void pack_rows_plain(void *block, int64_t R, int64_t r, int64_t n, const float *x, int64_t stride,
+                            int64_t k)
+{
+    float *to = (float *)block + r;
+    for (int64_t i = 0; i < k; i += 16, to += 16 * R) {
+        vf line[16];
+        load_lines(line, x + i, stride, n, k - i < 16 ? k - i : 16);
+        v_turn(line);
+        store_lines(to, R, line, n, k - i);
+    }
+}
+
+#if V_DOT_BF16
+/* Pairs are turned as the words that they are. */
+static void pack_rows_pairs(void *block, int64_t R, int64_t r, int64_t n, const float *x, int64_t stride,
+                            int64_t k)
+{
+    float *to = (float *)block + r;
+    for (int64_t i = 0; i < k; i += 32, to += 16 * R) {
+        vf line[16], more[16];
+        int64_t left = k - i;
+        load_lines(line, x + i, stride, n, left < 16 ? left : 16);
+        load_lines(more, x + i + 16, stride, n, left < 16 ? 0 : left < 32 ? left - 16 : 16);
+        UNROLL for (int j = 0; j < 16; j++) line[j] = v_pairs_bf16(line[j], more[j]);
+        v_turn(line);
+        store_lines(to, R, line, n, (left + 1) / 2);
+    }
+}
+#else
+static void pack_rows_pairs(void *block, int64_t R, int64_t r, int64_t n, const float *x, int64_t stride,
+                            int64_t k)
+{
+    for (int64_t i = 0; i < n; i++)
+        pack_row_pairs(block, R, r + i, x + i * stride, k);
+}
+#endif
 
 /* The greatest size among n values, n a multiple of 16; NaN when one of them is not finite. */
 static float greatest(const float *x, int64_t n)
@@ -229,6 +285,13 @@ static void pack_row_q8(void *block, int64_t R, int64_t r, const float *x, int64
     }
 }
 
+static void pack_rows_q8(void *block, int64_t R, int64_t r, int64_t n, const float *x, int64_t stride,
+                         int64_t k)
+{
+    for (int64_t i = 0; i < n; i++)
+        pack_row_q8(block, R, r + i, x + i * stride, k);
+}
+
 /* ---- the table: one row a type ---- */
 
 #define DEFINE_TILES(R)                                                                                      \
@@ -272,6 +335,8 @@ typedef struct product_type {
     dt_dtype dtype;
     int rows; /* most rows of a block */
     void (*pack_row)(void *block, int64_t R, int64_t r, const float *x, int64_t k);
+    void (*pack_rows)(void *block, int64_t R, int64_t r, int64_t n, const float *x, int64_t stride,
+                      int64_t k);
     tile_function *tile[TILE_ROWS + 1][3]; /* by rows and panels */
 } product_type;
 
@@ -279,10 +344,14 @@ typedef struct product_type {
 #define F16_TILE(R)  [R] = {NULL, f16_##R##_1, f16_##R##_2},
 #define BF16_TILE(R) [R] = {NULL, bf16_##R##_1, bf16_##R##_2},
 #define Q8_TILE(R)   [R] = {NULL, q8_##R##_1, q8_##R##_2},
-static const product_type product_f32 = {DT_F32, TILE_ROWS, pack_row_plain, {EACH_TILE_ROW(F32_TILE)}};
-static const product_type product_f16 = {DT_F16, TILE_ROWS, pack_row_plain, {EACH_TILE_ROW(F16_TILE)}};
-static const product_type product_bf16 = {DT_BF16, TILE_ROWS, pack_row_pairs, {EACH_TILE_ROW(BF16_TILE)}};
-static const product_type product_q8_0 = {DT_Q8_0, TILE_ROWS_Q8, pack_row_q8, {EACH_TILE_ROW_Q8(Q8_TILE)}};
+static const product_type product_f32 = {
+    DT_F32, TILE_ROWS, pack_row_plain, pack_rows_plain, {EACH_TILE_ROW(F32_TILE)}};
+static const product_type product_f16 = {
+    DT_F16, TILE_ROWS, pack_row_plain, pack_rows_plain, {EACH_TILE_ROW(F16_TILE)}};
+static const product_type product_bf16 = {
+    DT_BF16, TILE_ROWS, pack_row_pairs, pack_rows_pairs, {EACH_TILE_ROW(BF16_TILE)}};
+static const product_type product_q8_0 = {
+    DT_Q8_0, TILE_ROWS_Q8, pack_row_q8, pack_rows_q8, {EACH_TILE_ROW_Q8(Q8_TILE)}};
 
 /* Bytes of one packed row. */
 static size_t packed_row_bytes(const product_type *type, int64_t k)

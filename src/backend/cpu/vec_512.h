@@ -153,6 +153,35 @@ static INLINE float v_most(vf a)
     return _mm512_reduce_max_ps(a);
 }
 
+/* Rows become columns: lane c of vector r goes to lane r of vector c. */
+static INLINE void v_turn(vf x[16])
+{
+    __m512 a[16];
+    UNROLL for (int i = 0; i < 16; i += 2)
+    {
+        a[i] = _mm512_unpacklo_ps(x[i], x[i + 1]);
+        a[i + 1] = _mm512_unpackhi_ps(x[i], x[i + 1]);
+    }
+    UNROLL for (int i = 0; i < 16;
+                i++) /* x[4 g + c]: of rows 4 g to 4 g + 3 columns c, c + 4, c + 8, c + 12 */
+    {
+        __m512d low = _mm512_castps_pd(a[i / 4 * 4 + i % 4 / 2]);
+        __m512d high = _mm512_castps_pd(a[i / 4 * 4 + i % 4 / 2 + 2]);
+        x[i] = _mm512_castpd_ps(i % 2 == 0 ? _mm512_unpacklo_pd(low, high) : _mm512_unpackhi_pd(low, high));
+    }
+    UNROLL for (int c = 0; c < 4; c++)
+    {
+        __m512 even = _mm512_shuffle_f32x4(x[c], x[4 + c], 0x88),
+               odd = _mm512_shuffle_f32x4(x[c], x[4 + c], 0xdd);
+        __m512 even_2 = _mm512_shuffle_f32x4(x[8 + c], x[12 + c], 0x88);
+        __m512 odd_2 = _mm512_shuffle_f32x4(x[8 + c], x[12 + c], 0xdd);
+        x[c] = _mm512_shuffle_f32x4(even, even_2, 0x88);
+        x[4 + c] = _mm512_shuffle_f32x4(odd, odd_2, 0x88);
+        x[8 + c] = _mm512_shuffle_f32x4(even, even_2, 0xdd);
+        x[12 + c] = _mm512_shuffle_f32x4(odd, odd_2, 0xdd);
+    }
+}
+
 /* ---- quads: four consecutive k of each of 16 outputs, bytes ---- */
 
 static INLINE vi i_set(int32_t x)
@@ -191,5 +220,10 @@ static INLINE vf v_dot2(vf sum, const uint16_t *weights, const uint32_t *a)
 {
     return _mm512_dpbf16_ps(sum, (__m512bh)_mm512_load_si512(weights),
                             (__m512bh)_mm512_set1_epi32((int32_t)*a));
+}
+/* Thirty-two floats as sixteen pairs of bf16. Subnormals become zeros, which v_dot2 takes them for anyway. */
+static INLINE vf v_pairs_bf16(vf first, vf second)
+{
+    return (vf)_mm512_cvtne2ps_pbh(second, first);
 }
 #endif

@@ -328,6 +328,58 @@ static INLINE float v_most(vf a)
     return x[0];
 }
 
+#if defined(__AVX2__)
+/* Eight rows of eight become columns. */
+static INLINE void part_turn(part x[8])
+{
+    __m256 a[8], b[8];
+    UNROLL for (int i = 0; i < 8; i += 2)
+    {
+        a[i] = _mm256_unpacklo_ps((__m256)x[i], (__m256)x[i + 1]);
+        a[i + 1] = _mm256_unpackhi_ps((__m256)x[i], (__m256)x[i + 1]);
+    }
+    UNROLL for (int i = 0; i < 8; i += 4)
+    {
+        b[i] = _mm256_shuffle_ps(a[i], a[i + 2], 0x44);
+        b[i + 1] = _mm256_shuffle_ps(a[i], a[i + 2], 0xee);
+        b[i + 2] = _mm256_shuffle_ps(a[i + 1], a[i + 3], 0x44);
+        b[i + 3] = _mm256_shuffle_ps(a[i + 1], a[i + 3], 0xee);
+    }
+    UNROLL for (int i = 0; i < 4; i++)
+    {
+        x[i] = (part)_mm256_permute2f128_ps(b[i], b[i + 4], 0x20);
+        x[i + 4] = (part)_mm256_permute2f128_ps(b[i], b[i + 4], 0x31);
+    }
+}
+#endif
+/* Rows become columns: lane c of vector r goes to lane r of vector c. */
+static INLINE void v_turn(vf x[16])
+{
+#if defined(__AVX2__)
+    part quarter[2][2][8];
+    for (int r = 0; r < 16; r++)
+        for (int h = 0; h < 2; h++)
+            quarter[r / 8][h][r % 8] = x[r].p[h];
+    for (int q = 0; q < 4; q++)
+        part_turn(quarter[q / 2][q % 2]);
+    for (int r = 0; r < 16; r++)
+        for (int h = 0; h < 2; h++)
+            x[r].p[h] = quarter[h][r / 8][r % 8];
+#else
+    float all[16][16];
+    for (int r = 0; r < 16; r++)
+        v_store(all[r], x[r]);
+    for (int r = 0; r < 16; r++)
+        for (int c = 0; c < r; c++) {
+            float other = all[c][r];
+            all[c][r] = all[r][c];
+            all[r][c] = other;
+        }
+    for (int r = 0; r < 16; r++)
+        x[r] = v_load(all[r]);
+#endif
+}
+
 /* ---- quads ---- */
 
 static INLINE vi i_set(int32_t x)
