@@ -30,6 +30,7 @@ bool model_options_of(const command_line *line, dt_model_options *out)
                               .dtype = text_of(line, "dtype"),
                               .threads = (int)int_of(line, "threads", 0)};
     out->open.config = text_of(line, "config");
+    out->open.part = text_of(line, "part");
     out->open.log = flag(line, "verbose") ? &verbose_log : &quiet_log;
     if (weights && strcmp(weights, "model") != 0 && strcmp(weights, "master") != 0)
         return usage_error(line, "--weights \"%s\": expected model or master", weights), false;

@@ -13,9 +13,11 @@
 #include <jansson.h>
 #include <stdio.h>
 
-/* The options of every command that opens a model: --config, --weights, --tokenizer. */
+/* The options of every command that opens a model: --config, --part, --weights. */
 #define MODEL_OPTIONS                                                                                        \
     {"config", 0, OPTION_TEXT, "FILE", "configuration, where the model's folder lacks one"},                 \
+        {"part", 0, OPTION_TEXT, "PART",                                                                     \
+         "of a model with eyes: tower, projector or language alone [all of it]"},                            \
     {                                                                                                        \
         "weights", 0, OPTION_TEXT, "WHICH",                                                                  \
             "model, or master: the unrounded ones where both are stored [model]"                             \

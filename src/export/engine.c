@@ -54,11 +54,11 @@ static dt_status put_config(making *m, dt_error *err)
     return status;
 }
 
-/* The tokenizer, the template, the generation settings. */
+/* The tokenizer, the template, the settings of generation and of pictures. */
 static dt_status put_companions(making *m, dt_error *err)
 {
     const char *name;
-    for (size_t i = 0; (name = dt_export_companion(i)); i++) {
+    for (size_t i = 0; (name = dt_export_companion(dt_checkpoint_config(m->from), i)); i++) {
         char path[PATH_BYTES];
         dt_map map = {0};
         if (snprintf(path, sizeof path, "%s/%s", m->from->path, name) >= PATH_BYTES || !dt_is_file(path))

@@ -84,21 +84,39 @@ static json_t *rows_of(const dt_model_config *c, int64_t first, const int counts
     return rows;
 }
 
-/* A folder's path as the runtime sees it, whatever its working folder. */
-static dt_status save_question(const dt_model_config *c, const char *output, const char *path, dt_error *err)
+static json_t *words_question(const dt_model_config *c, const char *model)
 {
     static const int prompt[ROWS] = {9, 5, 12}, answer[ROWS] = {4, 4, 4};
     bool two = strcmp(c->model_type, "t5") == 0 && !c->encoder_only;
     int64_t start = c->decoder_start_token_id >= 0 ? c->decoder_start_token_id : c->bos_token_id;
-    char *real = realpath(output, NULL);
-    if (!real)
-        return dt_fail_errno(err, "cannot find", output);
     json_t *q =
-        json_pack("{s:s, s:s, s:s, s:I, s:i, s:o}", "model", real, "model_type",
+        json_pack("{s:s, s:s, s:s, s:I, s:i, s:o}", "model", model, "model_type",
                   c->encoder_only ? "encoder" : c->model_type, "family", c->family, "vocab_size",
                   (json_int_t)c->vocab_size, "new_tokens", NEW_TOKENS, "prompts", rows_of(c, -1, prompt, 0));
     if (q && two)
         json_object_set_new(q, "decoder_prompts", rows_of(c, start >= 0 ? start : 0, answer, ROWS));
+    return q;
+}
+
+/* Two pictures, or two sets of features, that the runtime may paint itself: its answer holds them. */
+static json_t *pixels_question(const dt_model_config *c, const char *model)
+{
+    enum { FEATURES = 5 };
+    if (!dt_config_is_tower(c))
+        return json_pack("{s:s, s:s, s:s, s:[i,i,I]}", "model", model, "model_type", c->model_type, "family",
+                         c->family, "features", 2, FEATURES, (json_int_t)c->input_size);
+    return json_pack("{s:s, s:s, s:s, s:[i,I,I,I]}", "model", model, "model_type", "tower", "family",
+                     c->family, "pixels", 2, (json_int_t)c->num_channels, (json_int_t)c->img_h,
+                     (json_int_t)c->img_w);
+}
+
+/* A folder's path as the runtime sees it, whatever its working folder. */
+static dt_status save_question(const dt_model_config *c, const char *output, const char *path, dt_error *err)
+{
+    char *real = realpath(output, NULL);
+    if (!real)
+        return dt_fail_errno(err, "cannot find", output);
+    json_t *q = dt_config_reads(c) ? words_question(c, real) : pixels_question(c, real);
     free(real);
     dt_status status = q ? dt_json_save(q, path, err) : dt_fail_memory(err, 4096, "a question");
     json_decref(q);

@@ -129,6 +129,8 @@ dt_status dt_checkpoint_open(dt_checkpoint **out, const char *path, const dt_ope
     dt_status status = dt_stored_set_create(&c->set, err);
     if (status == DT_OK)
         status = format->open(c, options, err);
+    if (status == DT_OK && options->part)
+        status = dt_open_part(c, options->part, err);
     if (status == DT_OK && options->master_weights)
         status = check_masters(c, err);
     if (status != DT_OK) {

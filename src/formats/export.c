@@ -217,24 +217,33 @@ dt_status dt_export_tensors(const dt_checkpoint *from, const char *folder, const
     return status;
 }
 
-const char *dt_export_companion(size_t index)
+/* What goes along with a model that reads, and with one that sees. */
+static const struct {
+    const char *name;
+    bool pictures;
+} companions[] = {
+    {"tokenizer.json", false},
+    {"tokenizer_config.json", false},
+    {"special_tokens_map.json", false},
+    {"added_tokens.json", false},
+    {"tokenizer.model", false},
+    {"spiece.model", false},
+    {"vocab.json", false},
+    {"merges.txt", false},
+    {"vocab.txt", false},
+    {"chat_template.jinja", false},
+    {"generation_config.json", false},
+    {"preprocessor_config.json", true},
+    {"processor_config.json", true},
+};
+
+const char *dt_export_companion(const dt_model_config *c, size_t index)
 {
-    static const char *const names[] = {
-        "tokenizer.json",
-        "tokenizer_config.json",
-        "special_tokens_map.json",
-        "added_tokens.json",
-        "tokenizer.model",
-        "spiece.model",
-        "vocab.json",
-        "merges.txt",
-        "vocab.txt",
-        "chat_template.jinja",
-        "generation_config.json",
-        "preprocessor_config.json",
-        "processor_config.json",
-    };
-    return index < sizeof names / sizeof names[0] ? names[index] : NULL;
+    bool reads = dt_config_reads(c), sees = c->vision || dt_config_is_tower(c);
+    for (size_t i = 0; i < sizeof companions / sizeof companions[0]; i++)
+        if ((companions[i].pictures ? sees : reads) && index-- == 0)
+            return companions[i].name;
+    return NULL;
 }
 
 dt_status dt_export_tokenizer(const dt_checkpoint *from, const char *folder, dt_export_result *result,
@@ -243,7 +252,7 @@ dt_status dt_export_tokenizer(const dt_checkpoint *from, const char *folder, dt_
     const char *name;
     if (dt_gguf_detect(from->path))
         return dt_gguf_copy_tokenizer(from->path, folder, from->log, &result->files, err);
-    for (size_t i = 0; (name = dt_export_companion(i)); i++) {
+    for (size_t i = 0; (name = dt_export_companion(&from->config, i)); i++) {
         char source[PATH_BYTES], target[PATH_BYTES];
         if (snprintf(source, sizeof source, "%s/%s", from->path, name) >= PATH_BYTES ||
             snprintf(target, sizeof target, "%s/%s", folder, name) >= PATH_BYTES || !dt_is_file(source))

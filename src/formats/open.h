@@ -128,6 +128,9 @@ void dt_open_problem(dt_checkpoint *checkpoint, const char *format, ...) DT_PRIN
 /* Derive and check the configuration, list the model's parameters, start a mapping of them. */
 dt_status dt_open_parameters(dt_checkpoint *checkpoint, dt_error *err);
 
+/* Leave of an open checkpoint one part: "tower", "projector" or "language"; one that is that part already stays as it is. */
+dt_status dt_open_part(dt_checkpoint *checkpoint, const char *part, dt_error *err);
+
 /* Bind an external tensor to a stored one. Errors: DT_MISMATCH names the tensor, both shapes and the keys. */
 dt_status dt_open_bind(dt_checkpoint *checkpoint, int external, const dt_stored_tensor *stored,
                        dt_error *err);
@@ -217,8 +220,8 @@ uint64_t dt_export_total(const dt_export_plan *plan);
 /* Write the plan's files as safetensors into a folder, streaming; adds to *result. */
 dt_status dt_export_tensors(const dt_checkpoint *from, const char *folder, const dt_export_plan *plan,
                             const dt_export_options *options, dt_export_result *result, dt_error *err);
-/* Names of files beside a model that go along: tokenizer, template, generation settings. NULL past the end. */
-const char *dt_export_companion(size_t index);
+/* Names of files beside a model that go along: tokenizer, template, settings of generation, of pictures. NULL past the end. */
+const char *dt_export_companion(const dt_model_config *config, size_t index);
 /* config.json and generation_config.json of the class that computes a model. Errors: DT_UNSUPPORTED, when none does. */
 dt_status dt_hf_save_config(const dt_model_config *config, dt_dtype type, const char *folder,
                             dt_export_result *result, dt_error *err);

@@ -25,6 +25,7 @@ dt_room(formats USES base tensor graph backend data nn models
     buckets.c
     names.c
     bind.c
+    part.c
     check.c
     checkpoint.c
     makers.c

@@ -1,5 +1,6 @@
 #!/usr/bin/env python3
-"""onnxruntime answers for a folder of ONNX graphs: logits of the rows, padded into one batch, and greedy tokens by way of the cache."""
+"""onnxruntime answers for a folder of ONNX graphs: logits of the rows, padded into one batch, and greedy tokens by way of the cache;
+what towers and projectors make of noise."""
 import os
 
 import peer
@@ -97,11 +98,24 @@ def encoder(q, folder):
     return {"out.hidden": peer.rows_of_logits(rows)}
 
 
+def tower(q, folder):
+    pixels = peer.noise(q["pixels"])
+    return {"in.pixels": pixels, **peer.named(Graph(folder, "model.onnx")(pixel_values=pixels))}
+
+
+def projector(q, folder):
+    features = peer.noise(q["features"])
+    return {"in.image_features": features, **peer.named(Graph(folder, "model.onnx")(image_features=features))}
+
+
+KINDS = {"gpt": decoder, "t5": encoder_decoder, "tower": tower, "projector": projector}
+
+
 def main():
     q = peer.question()
-    answer = {"gpt": decoder, "t5": encoder_decoder}.get(q["model_type"], encoder)(q, q["model"])
+    answer = KINDS.get(q["model_type"], encoder)(q, q["model"])
     dtype = "f16" if "tensor(float16)" in Graph.types else "f32"
-    peer.answer(answer, f"onnxruntime {onnxruntime.__version__}", q["prompts"], q.get("decoder_prompts"),
+    peer.answer(answer, f"onnxruntime {onnxruntime.__version__}", q.get("prompts"), q.get("decoder_prompts"),
                 dtype=dtype)
 
 

@@ -1,5 +1,6 @@
 #!/usr/bin/env python3
-"""transformers answers for a Hugging Face folder: logits of the rows, and what generate() makes of them."""
+"""transformers answers for a Hugging Face folder: logits of the rows, and what generate() makes of them; what towers
+make of noise."""
 import os
 
 import peer
@@ -36,8 +37,21 @@ def one_by_one(model, q):
     return logits, greedy
 
 
+def tower(q):
+    """The class that config.json names: it has the heads that the file has."""
+    name = transformers.AutoConfig.from_pretrained(q["model"]).architectures[0]
+    model = getattr(transformers, name).from_pretrained(q["model"], dtype=torch.float32).eval()
+    pixels = peer.noise(q["pixels"])
+    out = {k: v for k, v in model(pixel_values=torch.from_numpy(pixels)).items() if torch.is_tensor(v)}
+    return {"in.pixels": pixels, **peer.named({name: value.numpy() for name, value in out.items()})}
+
+
 def main():
     q = peer.question()
+    if q["model_type"] == "tower":
+        with torch.no_grad():
+            peer.answer(tower(q), f"transformers {transformers.__version__}, torch {torch.__version__}")
+        return
     kind = getattr(transformers, CLASSES.get(q["model_type"], "AutoModel"))
     if q["model_type"] == "encoder":
         kind = getattr(transformers, transformers.AutoConfig.from_pretrained(q["model"]).architectures[0])

@@ -3,7 +3,9 @@
 A script is run as `python3 SCRIPT QUESTION ANSWER`. QUESTION is JSON: "model" (what was exported), "model_type" (gpt,
 t5, bert, encoder), "family", "vocab_size", "new_tokens", "prompts" (rows of ids), and for encoder-decoders
 "decoder_prompts" (rows that begin with the start token). ANSWER is a recording (docs/recording.md) of the same rows, or
-of their beginnings: out.logits (or out.hidden), and out.greedy where the runtime generates. Exit code 77 says that the
+of their beginnings: out.logits (or out.hidden), and out.greedy where the runtime generates. Models without words are asked
+otherwise: "model_type" is tower or projector, and "pixels" [N, C, H, W] or "features" [N, rows, width] are the sizes of
+what the script makes up (`noise`) and puts into its answer as in.pixels or in.image_features. Exit code 77 says that the
 runtime is not installed; what is printed is shown when the script fails otherwise.
 """
 import json
@@ -55,11 +57,29 @@ def greedy(next_logits, prompts, steps, ends=()):
     return padded([row + [-1] * (steps - len(row)) for row in answers])[0]
 
 
-def answer(tensors, source, prompts, decoder_prompts=None, ends=(), dtype="f32"):
+def noise(shape):
+    import numpy as np
+
+    return np.random.default_rng(3).standard_normal(shape).astype(np.float32)
+
+
+# What runtimes call the results of models without words, and what recordings do.
+RESULTS = {"last_hidden_state": "out.hidden", "pooler_output": "out.pooled", "image_embeds": "out.image_features",
+           "logits": "out.logits", "hidden_states": "out.projected"}
+
+
+def named(results):
+    """A runtime's results under the names of recordings."""
+    import numpy as np
+
+    return {RESULTS[name]: np.asarray(value, np.float32) for name, value in results.items() if name in RESULTS}
+
+
+def answer(tensors, source, prompts=None, decoder_prompts=None, ends=(), dtype="f32"):
     """Write the recording: the inputs, and `tensors` ("out.logits", ...) as numpy arrays."""
     import numpy as np
 
-    names = ("in.encoder_", "in.decoder_") if decoder_prompts else ("in.",)
+    names = ("in.encoder_", "in.decoder_") if decoder_prompts else ("in.",) if prompts else ()
     for name, rows in zip(names, (prompts, decoder_prompts)):
         tensors[name + "tokens"], tensors[name + "lengths"] = padded(rows)
     options = {"new_tokens": int(tensors["out.greedy"].shape[1]) if "out.greedy" in tensors else 0,
