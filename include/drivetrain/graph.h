@@ -82,9 +82,6 @@ typedef struct dt_param_spec {
         experts; /**< 0, or dim 0 is this many equal blocks, one an expert, and `split` cuts each of them */
 } dt_param_spec;
 
-/** What is put before the names of parameters made from now on ("language_model."); "" ends it. Not copied. */
-void dt_graph_name_below(dt_graph *graph, const char *prefix);
-
 /** The parameter of that name; the same name again returns the same tensor (specs must agree). */
 dt_tensor *dt_graph_param(dt_graph *graph, const dt_param_spec *spec);
 
@@ -160,6 +157,9 @@ dt_tensor *dt_glu_bounded(dt_graph *g, dt_tensor *x, dt_activation kind, double 
  */
 void dt_split_groups(dt_graph *g, dt_tensor *x, int64_t groups, int parts, const int64_t *width,
                      dt_tensor **out);
+
+/** Undone: rows' parts side by side, of each group after the other; 1 to 4 of them, each [T, groups · its width]. */
+dt_tensor *dt_join_groups(dt_graph *g, int64_t groups, int parts, dt_tensor *const *part);
 
 /**
  * Rotary embedding of x [T, heads·D]: angle = position · inv_freq[i] (f32 product), applied to the first

@@ -87,6 +87,7 @@ dt_room(formats USES base tensor graph backend data nn models
     megatron/distcp.c
     megatron/config.c
     megatron/vision.c
+    megatron/llava.c
     megatron/folder.c
     megatron/layout.c
     megatron/state.c

@@ -11,8 +11,6 @@
 #include <stdlib.h>
 #include <string.h>
 
-enum { PARAM_NAME_BYTES = 256 };
-
 static bool building(dt_graph *g)
 {
     if (g && g->finished)
@@ -104,28 +102,15 @@ static bool spec_agrees(const dt_param_spec *a, const dt_param_spec *b)
     return a->split == b->split && a->init == b->init && a->decay == b->decay && a->experts == b->experts;
 }
 
-void dt_graph_name_below(dt_graph *g, const char *prefix)
-{
-    if (g)
-        g->below = prefix;
-}
-
 dt_tensor *dt_graph_param(dt_graph *g, const dt_param_spec *spec)
 {
-    char name[PARAM_NAME_BYTES];
     if (!spec || spec->rank < 1 || spec->rank > 2) {
         dt_graph_fail(g, DT_INVALID, "parameter \"%.120s\" has rank %d; 1 and 2 exist",
                       spec && spec->name ? spec->name : "", spec ? spec->rank : 0);
         return harmless(g);
     }
     dt_dim dim[2] = {{NULL, spec->dim[0]}, {NULL, spec->dim[1]}};
-    bool named = spec->name && *spec->name; /* leaf refuses one without */
-    if (snprintf(name, sizeof name, "%s%s", g && g->below && named ? g->below : "",
-                 named ? spec->name : "") >= PARAM_NAME_BYTES) {
-        dt_graph_fail(g, DT_LIMIT, "the parameter name \"%.120s…\" is too long", name);
-        return harmless(g);
-    }
-    dt_tensor *t = leaf(g, DT_TENSOR_PARAM, name, DT_F32, spec->rank, dim);
+    dt_tensor *t = leaf(g, DT_TENSOR_PARAM, spec->name, DT_F32, spec->rank, dim);
     if (!t)
         return harmless(g);
     if (t->spec) {
@@ -329,6 +314,19 @@ void dt_split_groups(dt_graph *g, dt_tensor *x, int64_t groups, int parts, const
     dt_op *op = building(g) ? dt_graph_add_op(g, DT_OP_split_groups, 1, &x, &attr) : NULL;
     for (int i = 0; out && i < parts; i++)
         out[i] = op ? op->output[i] : harmless(g);
+}
+
+dt_tensor *dt_join_groups(dt_graph *g, int64_t groups, int parts, dt_tensor *const *part)
+{
+    dt_attributes attr = {.split = {.groups = groups, .parts = parts}};
+    if (parts < 1 || parts > 4 || groups < 1)
+        dt_graph_fail(g, DT_INVALID, "join_groups: %d parts; 1 to 4 exist", parts);
+    if (!building(g))
+        return harmless(g);
+    for (int i = 0; i < parts; i++)
+        attr.split.width[i] = part[i]->rank == 2 ? part[i]->dim[1].n / groups : 0;
+    dt_op *op = dt_graph_add_op(g, DT_OP_join_groups, parts, part, &attr);
+    return op ? op->output[0] : harmless(g);
 }
 
 dt_tensor *dt_rope(dt_graph *g, dt_tensor *x, dt_tensor *positions, dt_tensor *inv_freq, int64_t heads,

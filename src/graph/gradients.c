@@ -120,6 +120,26 @@ void dt_gradient_split_groups(dt_graph *g, const dt_op *op, dt_tensor *const *dy
         dx[0] = append_one(g, op->input[0], DT_OP_join_groups, &op->attr, op->output_count, dy);
 }
 
+/* An output nobody wants leaves the op, so that kernels need not compute it. */
+static dt_tensor *drop_output(dt_op *op, int i)
+{
+    if (op->output[i])
+        op->output[i]->producer = NULL;
+    op->output[i] = NULL;
+    return NULL;
+}
+
+void dt_gradient_join_groups(dt_graph *g, const dt_op *op, dt_tensor *const *dy, const bool *want,
+                             dt_tensor **dx)
+{
+    dt_tensor *like = NULL;
+    for (int i = 0; i < op->input_count; i++)
+        like = want[i] && !like ? op->input[i] : like;
+    dt_op *parts = like ? append(g, like, DT_OP_split_groups, &op->attr, INPUTS(dy[0])) : NULL;
+    for (int i = 0; parts && i < op->input_count; i++)
+        dx[i] = want[i] ? parts->output[i] : drop_output(parts, i);
+}
+
 /* The inverse rotation; a magnitude scales both ways alike. */
 void dt_gradient_rope(dt_graph *g, const dt_op *op, dt_tensor *const *dy, const bool *want, dt_tensor **dx)
 {
@@ -131,15 +151,6 @@ void dt_gradient_rope(dt_graph *g, const dt_op *op, dt_tensor *const *dy, const 
     if (want[2])
         dt_graph_fail(g, DT_UNSUPPORTED, "rope has no gradient for its frequencies %s",
                       dt_tensor_print(op->input[2]).text);
-}
-
-/* An output nobody wants leaves the op, so that kernels need not compute it. */
-static dt_tensor *drop_output(dt_op *op, int i)
-{
-    if (op->output[i])
-        op->output[i]->producer = NULL;
-    op->output[i] = NULL;
-    return NULL;
 }
 
 void dt_gradient_attention(dt_graph *g, const dt_op *op, dt_tensor *const *dy, const bool *want,

@@ -170,7 +170,6 @@ struct dt_graph {
     int name_slot_count;
     dt_phase phase; /* given to new ops */
     unsigned permit;
-    const char *below; /* before the names of new parameters; NULL: nothing */
     bool finished;
     dt_error error;            /* sticky: status != DT_OK once poisoned */
     dt_tensor harmless_tensor; /* what builders return then; never in `tensor` */

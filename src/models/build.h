@@ -13,6 +13,10 @@
  *           Other losses than of tokens: hidden_weight, as the result.
  *   STEP    rows appended to a KV cache: prefill, chunks and decoding alike. Inputs: tokens, positions,
  *           cu_seqlens, past, block_table, output_rows; T5 also memory_lengths and memory_block_table.
+ *           A model that sees (llava): the tower's, those of features.h, and merged_rows, which says where pictures stand;
+ *           without `images`, of words alone.
+ *   STEP    as said; with `image_rows` also image_rows [image_rows, H], what ENCODE gave, and merged_rows.
+ *   ENCODE  llava's pictures once: the point out.image_rows [image_rows, H]. EMBED: its tower alone.
  *   ENCODE  T5's encoder once, its cross keys and values stored. Inputs: encoder_tokens, encoder_positions,
  *           encoder_cu_seqlens, memory_past (zeros), memory_block_table.
  *   EMBED   an encoder's rows, no cache: hidden states, and with `pooled` the pooler's. Inputs: tokens, positions,
@@ -48,6 +52,7 @@ typedef struct dt_build_options {
     /* capacities of the axes */
     int64_t tokens, source_tokens, sequences, output_rows;
     int64_t images, patches, vision_tokens; /* pictures, their patches, and rows with class tokens */
+    int64_t features, image_rows;           /* … what is projected of these; what stands among words */
     int64_t kv_blocks, sequence_blocks;     /* blocks in the pool, and at most in one sequence's table */
     int64_t memory_blocks, memory_sequence_blocks;
     dt_dtype kv_dtype;

@@ -101,6 +101,8 @@ static const dt_build_options smallest = {.mode = DT_BUILD_FULL,
                                           .images = 1,
                                           .patches = 1,
                                           .vision_tokens = 1,
+                                          .features = 1,
+                                          .image_rows = 1,
                                           .kv_dtype = DT_F32};
 
 dt_status dt_model_computes(const dt_model_config *config, dt_error *err)

@@ -79,6 +79,27 @@ static dt_tensor *input(const vit *v, const char *name, dt_dtype type, dt_dim ro
     return dt_graph_input(v->g, name, type, cols ? 2 : 1, (dt_dim[]){rows, {NULL, cols}});
 }
 
+static vit begin(dt_graph *g, const dt_model_config *c, const dt_build_options *o, const char *prefix,
+                 const char *point)
+{
+    vit v = {.g = g,
+             .c = c,
+             .o = o,
+             .prefix = prefix,
+             .point = point,
+             .rows = {dt_graph_axis(g, "vision_tokens", o->vision_tokens), 0},
+             .images = {dt_graph_axis(g, "images", o->images), 0}};
+    v.patches = v.rows; /* without class tokens every row is a patch */
+    if (c->class_token_len > 0)
+        v.patches.axis = dt_graph_axis(g, "patches", o->patches);
+    return v;
+}
+
+static dt_tensor *cu_seqlens(const vit *v)
+{
+    return input(v, "vision_cu_seqlens", DT_I32, (dt_dim){v->images.axis, 1}, 0);
+}
+
 /* ---- from pictures to rows ---- */
 
 /* A convolution whose steps are as wide as its kernel is a product with each patch laid flat. */
@@ -176,29 +197,38 @@ static dt_tensor *pool(const vit *v, dt_tensor *hidden, dt_tensor *cu_seqlens)
     return x ? dt_point(v->g, x, "%spooled", v->point) : NULL; /* [N, H] */
 }
 
+dt_tower dt_tower_build_part(dt_graph *g, const dt_model_config *c, const dt_build_options *o,
+                             const char *prefix, const char *point, int64_t layers)
+{
+    vit v = begin(g, c, o, prefix, point);
+    name_text name = named(&v, "decoder");
+    dt_stack s = dt_model_stack(g, c, o, name.text, point, layers);
+    dt_tower t = {.stream = DT_NEW_ARRAY(g->arena, dt_tensor *, layers + 1)};
+    if (!t.stream) {
+        dt_graph_fail(g, DT_NO_MEMORY, "no memory for the rows between %lld layers", (long long)layers);
+        return t;
+    }
+    s.open_ended = true;
+    s.causal = c->vision_causal;
+    s.rows.cu_seqlens = cu_seqlens(&v);
+    s.stream = t.stream;
+    dt_stack_build(&s, embed(&v));
+    return t;
+}
+
 dt_tower dt_tower_build(dt_graph *g, const dt_model_config *c, const dt_build_options *o, const char *prefix,
                         const char *point)
 {
-    vit v = {.g = g,
-             .c = c,
-             .o = o,
-             .prefix = prefix,
-             .point = point,
-             .rows = {dt_graph_axis(g, "vision_tokens", o->vision_tokens), 0},
-             .images = {dt_graph_axis(g, "images", o->images), 0}};
-    v.patches = v.rows; /* without class tokens every row is a patch */
-    if (c->class_token_len > 0)
-        v.patches.axis = dt_graph_axis(g, "patches", o->patches);
-    name_text name = named(&v, "decoder");
-    dt_stack s = dt_model_stack(g, c, o, name.text, point, c->num_layers);
-    s.open_ended = true;
-    s.causal = c->vision_causal;
-    s.rows.cu_seqlens = input(&v, "vision_cu_seqlens", DT_I32, (dt_dim){v.images.axis, 1}, 0);
-    dt_tensor *x = dt_stack_build(&s, embed(&v));
+    vit v = begin(g, c, o, prefix, point);
+    dt_tower t = dt_tower_build_part(g, c, o, prefix, point, c->num_layers);
+    if (!t.stream)
+        return t;
+    t.hidden = t.stream[c->num_layers];
     if (c->ln_post && c->vision_pooling != DT_POOL_CLASS_NORM)
-        x = norm(&v, "ln_post.", x);
-    dt_point(g, x, "%shidden", point);
-    return (dt_tower){.hidden = x, .pooled = pool(&v, x, s.rows.cu_seqlens)};
+        t.hidden = norm(&v, "ln_post.", t.hidden);
+    dt_point(g, t.hidden, "%shidden", point);
+    t.pooled = pool(&v, t.hidden, cu_seqlens(&v));
+    return t;
 }
 
 dt_tensor *dt_tower_project(dt_graph *g, const dt_model_config *c, const char *prefix, const dt_tower *t)

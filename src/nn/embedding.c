@@ -73,7 +73,7 @@ static dt_tensor *token_types(const dt_stack *s)
                         s->config->num_tokentypes, s->config->hidden_size, DT_SPLIT_NONE);
 }
 
-dt_tensor *dt_stack_embed(const dt_stack *s, dt_tensor *tokens)
+dt_tensor *dt_stack_words(const dt_stack *s, dt_tensor *tokens)
 {
     const dt_model_config *c = s->config;
     dt_tensor *x = dt_embedding_padded(s->g, words(s), tokens, c->padding_row_still ? c->pad_token_id : -1);
@@ -87,7 +87,12 @@ dt_tensor *dt_stack_embed(const dt_stack *s, dt_tensor *tokens)
         x = dt_add(s->g, x, dt_embedding(s->g, token_types(s), s->token_types));
     if (c->embedding_layernorm)
         x = dt_nn_norm(s->g, c, s->name, "x_embedding_layernorm.", x, c->hidden_size);
-    return dt_point(s->g, x, "%sembedding", s->point);
+    return x;
+}
+
+dt_tensor *dt_stack_embed(const dt_stack *s, dt_tensor *tokens)
+{
+    return dt_point(s->g, dt_stack_words(s, tokens), "%sembedding", s->point);
 }
 
 static dt_tensor *soft_cap(dt_graph *g, dt_tensor *x, double cap)

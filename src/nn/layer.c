@@ -264,8 +264,12 @@ dt_tensor *dt_stack_build(const dt_stack *s, dt_tensor *x)
     for (int64_t i = 0; i < s->layers; i++) {
         name_text prefix = layer_prefix(s, i);
         dt_layer layer = {.stack = s, .prefix = prefix.text, .number = (int)i};
+        if (s->stream)
+            s->stream[i] = x;
         x = dt_point(s->g, layer_build(&layer, x), "%slayer.%d", s->point, layer.number);
     }
+    if (s->stream)
+        s->stream[s->layers] = x;
     if (s->open_ended)
         return x;
     if (s->config->norm_placement != DT_NORM_AFTER) /* norms of sums end every layer already */

@@ -23,6 +23,7 @@ typedef struct dt_stack {
     bool own_positions; /* it learns positions apart from the other stack */
     bool listing;       /* the graph is built for its parameters alone and never run */
     bool causal;
+    dt_tensor **stream;     /* NULL, or [layers + 1] to be filled: the rows before each layer, and behind the last */
     bool open_ended;        /* no norm at its end, and no point for it: the tower's own follows */
     dt_rows rows;           /* of the stack's tokens; past and block_table set when it has a KV cache */
     dt_tensor *positions;   /* [T] i32 */
@@ -48,6 +49,9 @@ struct dt_layer {
     const char *prefix;
     int number;
 };
+
+/* Token embeddings, as the model has them; and the same with a point, embedding. */
+dt_tensor *dt_stack_words(const dt_stack *stack, dt_tensor *tokens);
 
 /* Rows that enter the stack: token embeddings with positions, normed where the model does → [T, H]; point: embedding. */
 dt_tensor *dt_stack_embed(const dt_stack *stack, dt_tensor *tokens);

@@ -39,11 +39,14 @@ int64_t dt_config_features(const dt_model_config *c)
     return c->text_projection_dim ? c->text_projection_dim : c->hidden_size;
 }
 
-/* They are config.def's rows from patch_dim to num_classes. */
+/* They are config.def's rows from patch_dim on; those from image_token_index on are a llava's own. */
 void dt_config_clear_vision(dt_model_config *c)
 {
     dt_model_config plain;
-    size_t first = offsetof(dt_model_config, patch_dim), end = offsetof(dt_model_config, encoder_only);
+    bool sees = strcmp(c->model_type, "llava") == 0;
+    size_t first = offsetof(dt_model_config, patch_dim);
+    size_t end =
+        sees ? offsetof(dt_model_config, image_token_index) : offsetof(dt_model_config, encoder_only);
     dt_config_init(&plain);
     memcpy((char *)c + first, (char *)&plain + first, end - first);
 }
@@ -179,6 +182,12 @@ static dt_status check_llava(const dt_model_config *c, dt_error *err)
     if (!c->vision || !c->projection)
         return dt_fail(err, DT_INVALID, "configuration: a llava needs a tower and a projector, and has no %s",
                        c->vision ? "projector" : "tower");
+    if (c->position_embedding_type == DT_POSITION_LEARNED ||
+        c->position_embedding_type == DT_POSITION_SINUSOIDAL)
+        return dt_fail(err, DT_UNSUPPORTED,
+                       "configuration: \"position_embedding_type\" is %s, but rows of pictures have no such "
+                       "positions; a llava's are rope, alibi or none",
+                       dt_position_embedding_name(c->position_embedding_type));
     return check_range("image_token_index", c->image_token_index, INT32_MIN, INT32_MAX, err);
 }
 

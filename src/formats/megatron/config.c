@@ -443,8 +443,8 @@ static dt_status read_identity(const json_t *json, const char *model_type, dt_mo
         row = named;
     if (!row)
         return dt_fail(err, DT_UNSUPPORTED,
-                       "key \"model_type\" is \"%s\"; drivetrain reads gpt, t5, bert, clip_vit, radio "
-                       "and projector",
+                       "key \"model_type\" is \"%s\"; drivetrain reads gpt, t5, bert, clip_vit, radio, "
+                       "projector and llava",
                        model_type);
     if (family && (!named || strcmp(named->model_type, row->model_type) != 0))
         return dt_fail(err, DT_UNSUPPORTED, "key \"x_family\" is \"%s\", which is no %s model", family,
@@ -671,6 +671,8 @@ static int write_stop_ids(const dt_model_config *c, json_t *json)
 dt_status dt_megatron_write_config(const dt_model_config *c, json_t **out, dt_error *err)
 {
     dt_model_config plain;
+    if (c->vision)
+        return dt_megatron_write_llava(c, out, err);
     json_t *json = json_object();
     int failed = json == NULL;
     dt_config_init(&plain);

@@ -21,18 +21,15 @@ static const char *const master_prefixes[] = {"optimizer.state.fp32_param.", "op
 
 #define COUNT(table) ((int)(sizeof(table) / sizeof((table)[0])))
 
-static const dt_stored_tensor *find_embedding(const dt_stored_set *set, const char *prefix)
-{
-    char name[NAME_BYTES];
-    snprintf(name, sizeof name, "%sembedding.word_embeddings.weight", prefix);
-    return dt_stored_set_find(set, name);
-}
-
 /* What every model has one of: a table of words, or what a tower or projector begins with. */
 static bool begins_model(const dt_stored_set *set, const char *prefix)
 {
-    static const char *const first[] = {"embedding.word_embeddings.weight", "conv1.weight", "embedder.weight",
-                                        "encoder.linear_fc1.weight", "encoder.weight"};
+    static const char *const first[] = {"embedding.word_embeddings.weight",
+                                        "language_model.embedding.word_embeddings.weight",
+                                        "conv1.weight",
+                                        "embedder.weight",
+                                        "encoder.linear_fc1.weight",
+                                        "encoder.weight"};
     char name[NAME_BYTES];
     for (int i = 0; i < COUNT(first); i++) {
         snprintf(name, sizeof name, "%s%s", prefix, first[i]);
@@ -80,7 +77,7 @@ static dt_status open_tensors(dt_checkpoint *c, bool masters, dt_error *err)
                        "no tensor \"embedding.word_embeddings.weight\", with or without "
                        "\"module.\"");
     if (c->config.padded_vocab_size <= 0)
-        dt_megatron_use_vocabulary(c, find_embedding(c->set, prefix), 1);
+        dt_megatron_use_vocabulary(c, dt_megatron_embedding(c->set, prefix), 1);
     if (master)
         prefix = master;
     DT_PASS(dt_open_parameters(c, err));

@@ -22,6 +22,11 @@ int dt_megatron_write_shapes(const dt_model_config *config, json_t *json);
 /* What is particular to towers and projectors, behind the keys of config.def (vision.c). Writing: 0, or no memory. */
 dt_status dt_megatron_read_vision(const json_t *json, dt_model_config *config, dt_error *err);
 int dt_megatron_write_vision(const dt_model_config *config, json_t *json);
+/* LLaVAModel's compound configuration (llava.c): is it one, and read or written whole. */
+bool dt_megatron_is_llava(const json_t *json);
+dt_status dt_megatron_read_llava(const json_t *json, dt_model_config *config, dt_config_parts *parts,
+                                 dt_error *err);
+dt_status dt_megatron_write_llava(const dt_model_config *config, json_t **out, dt_error *err);
 dt_status dt_megatron_write_config(const dt_model_config *config, json_t **out, dt_error *err);
 /* Read `path`, and note its numbers as facts. */
 dt_status dt_megatron_load_config(dt_checkpoint *checkpoint, const char *path, dt_error *err);
@@ -30,6 +35,8 @@ dt_status dt_megatron_use_config(dt_checkpoint *checkpoint, const json_t *json, 
 /* options->config when given, else `args` (NULL: an error that asks for --config). */
 dt_status dt_megatron_any_config(dt_checkpoint *checkpoint, const dt_open_options *options,
                                  const json_t *args, dt_error *err);
+/* The stored table of words, below `prefix` and, of a model that sees, language_model.; NULL. */
+const dt_stored_tensor *dt_megatron_embedding(const dt_stored_set *set, const char *prefix);
 /* The padded vocabulary, where the configuration does not say: the embedding's rows times the ranks it is cut for. */
 void dt_megatron_use_vocabulary(dt_checkpoint *checkpoint, const dt_stored_tensor *embedding, int64_t ranks);
 

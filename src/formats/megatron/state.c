@@ -22,18 +22,48 @@ bool dt_megatron_state_detect(const char *path)
     return has_file(path, "state.safetensors") && has_file(path, "config.json");
 }
 
-dt_status dt_megatron_use_config(dt_checkpoint *c, const json_t *json, dt_error *err)
+static void note_facts(dt_checkpoint *c, const json_t *json, const dt_model_config *config)
 {
-    const char *type = NULL;
-    DT_PASS(dt_megatron_family(c->set, &type, err));
-    DT_PASS(dt_megatron_read_config(json, type, &c->config, err));
 #define INT(field, key, initial, extension)                                                                  \
     if (json_object_get(json, key))                                                                          \
-        dt_open_fact(c, key, c->config.field);
+        dt_open_fact(c, key, config->field);
 #define REAL(field, key, initial, extension)
 #define BOOL(field, key, initial, extension)
 #define ENUM(field, key, type, initial, extension)
 #include <drivetrain/config.def>
+}
+
+/* What a spec decides and no configuration says: whether a projector has a norm; and what it takes, to be checked. */
+static void look_at_projector(dt_checkpoint *c, dt_model_config *projector)
+{
+    static const char *const first[] = {"encoder.linear_fc1.weight", "encoder.weight"};
+    for (size_t i = 0; i < dt_stored_set_count(c->set); i++) {
+        const dt_stored_tensor *s = dt_stored_set_at(c->set, i);
+        const char *name = strstr(s->name, "vision_projection.");
+        if (!name)
+            continue;
+        name += strlen("vision_projection.");
+        projector->projector_norm |= strcmp(name, "encoder.linear_fc1.layer_norm_weight") == 0;
+        for (int k = 0; k < 2; k++)
+            if (strcmp(name, first[k]) == 0 && s->shape.rank == 2)
+                projector->input_size = s->shape.dim[1];
+    }
+}
+
+dt_status dt_megatron_use_config(dt_checkpoint *c, const json_t *json, dt_error *err)
+{
+    const char *type = NULL;
+    DT_PASS(dt_megatron_family(c->set, &type, err));
+    if (!dt_megatron_is_llava(json)) {
+        DT_PASS(dt_megatron_read_config(json, type, &c->config, err));
+        note_facts(c, json, &c->config);
+        return DT_OK;
+    }
+    DT_PASS(dt_megatron_read_llava(json, &c->config, &c->parts, err));
+    look_at_projector(c, &c->parts.projection);
+    note_facts(c, json_object_get(json, "language"), &c->config);
+    note_facts(c, json, &c->parts.vision);
+    note_facts(c, json_object_get(json, "vision"), &c->parts.vision);
     return DT_OK;
 }
 
@@ -66,6 +96,18 @@ dt_status dt_megatron_any_config(dt_checkpoint *c, const dt_open_options *option
     return DT_OK;
 }
 
+const dt_stored_tensor *dt_megatron_embedding(const dt_stored_set *set, const char *prefix)
+{
+    static const char *const below[] = {"", "language_model."};
+    char name[PATH_BYTES];
+    const dt_stored_tensor *found = NULL;
+    for (int i = 0; i < 2 && !found; i++) {
+        snprintf(name, sizeof name, "%s%sembedding.word_embeddings.weight", prefix, below[i]);
+        found = dt_stored_set_find(set, name);
+    }
+    return found;
+}
+
 void dt_megatron_use_vocabulary(dt_checkpoint *c, const dt_stored_tensor *embedding, int64_t ranks)
 {
     int64_t rows;
@@ -87,7 +129,7 @@ dt_status dt_megatron_state_open(dt_checkpoint *c, const dt_open_options *option
     DT_TRY(dt_safetensors_read(c->set, state, err), err, "while reading %s", state);
     DT_PASS(dt_megatron_load_config(c, config, err));
     if (c->config.padded_vocab_size <= 0)
-        dt_megatron_use_vocabulary(c, dt_stored_set_find(c->set, "embedding.word_embeddings.weight"), 1);
+        dt_megatron_use_vocabulary(c, dt_megatron_embedding(c->set, ""), 1);
     DT_PASS(dt_open_parameters(c, err));
     DT_PASS(dt_megatron_map(&c->config, c->set, "", DT_SPELL_TE, c->mapping, err));
     return dt_open_bind_names(c, &dt_megatron_names, "", NULL, err);

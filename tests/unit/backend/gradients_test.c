@@ -341,6 +341,17 @@ static dt_tensor *split_groups(lab *l)
     return dt_add(l->g, a, dt_linear(l->g, part[2], weight(l, 5, groups * 2), NULL));
 }
 
+/* The same part twice, too: its gradients add up. */
+static dt_tensor *join_groups(lab *l)
+{
+    int64_t groups = between(l, 1, 3), width[3] = {between(l, 1, 4), between(l, 1, 3), 2};
+    dt_tensor *part[4];
+    for (int i = 0; i < 3; i++)
+        part[i] = rows(l, groups * width[i]);
+    part[3] = part[0];
+    return dt_join_groups(l->g, groups, (int)between(l, 1, 4), part);
+}
+
 static void gradients__of_rows(void **state)
 {
     CHECK(embedding);
@@ -350,6 +361,7 @@ static void gradients__of_rows(void **state)
     CHECK(blend_rows);
     CHECK(scale_columns);
     CHECK(split_groups);
+    CHECK(join_groups);
 }
 
 /* ---- norms ---- */

@@ -316,6 +316,19 @@ static double dot(matrix a, matrix b)
     return sum;
 }
 
+static void join(const graph_f64 *f, const dt_op *op, matrix y)
+{
+    int64_t groups = op->attr.split.groups, at = 0, sum = y.cols / groups;
+    for (int p = 0; p < op->input_count; p++) {
+        matrix part = in(f, op, p);
+        int64_t width = op->attr.split.width[p];
+        for (int64_t t = 0; t < y.rows; t++)
+            for (int64_t i = 0; i < groups * width; i++)
+                y.at[t * y.cols + i / width * sum + at + i % width] = part.at[t * part.cols + i];
+        at += width;
+    }
+}
+
 /* ---- the walk ---- */
 
 static void run_op(const graph_f64 *f, const dt_op *op)
@@ -376,6 +389,8 @@ static void run_op(const graph_f64 *f, const dt_op *op)
         return sum_choices(x, w, y);
     case DT_OP_split_groups:
         return split(f, op, x);
+    case DT_OP_join_groups:
+        return join(f, op, y);
     case DT_OP_rope:
         return rope(op, x, w, b, y);
     case DT_OP_attention:
