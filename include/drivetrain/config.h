@@ -103,6 +103,7 @@ enum { DT_MAX_SHAPES = 512 };
 typedef struct dt_model_config {
     char model_type[32]; /**< Megatron's: "gpt", "t5" */
     char family[32];     /**< the row of models.def: "llama", "gpt2", "mt5", … "megatron_gpt" */
+    char text_family[32]; /**< of a model with eyes: the row that its language model is by itself; "" when unknown */
     char export_model_type
         [24];            /**< Megatron's ModelType that the files say it is exported as ("falcon"), or "" */
     char written_by[64]; /**< "transformers 5.23.0", "megatron-core 0.16.1"; "" when the files do not say */

@@ -38,14 +38,17 @@ static dt_status read_rows(void *user, const dt_canonical *canonical, const dt_b
 
 typedef enum speech { MODULES, LOCAL_MODULES, CLASS, SPEECHES } speech;
 
-static dt_status spell(const dt_checkpoint *c, speech how, dt_mapping *m, dt_error *err)
+static dt_status spell(const dt_checkpoint *c, speech how, dt_arena *arena, dt_mapping *m, dt_error *err)
 {
+    const dt_name_table *names = NULL;
     const dt_hf_family *family = dt_hf_family_find(c->config.family);
     if (how == CLASS && !family)
         return dt_fail(err, DT_NOT_FOUND, "a %s has no class of Hugging Face's", c->config.family);
-    return how == CLASS ? dt_names_map(m, family->names, &c->config, err)
-                        : dt_megatron_map(&c->config, NULL, "",
-                                          how == LOCAL_MODULES ? DT_SPELL_LOCAL : DT_SPELL_TE, m, err);
+    if (how != CLASS)
+        return dt_megatron_map(&c->config, NULL, "", how == LOCAL_MODULES ? DT_SPELL_LOCAL : DT_SPELL_TE, m,
+                               err);
+    DT_PASS(dt_hf_names(family, &c->config, arena, &names, err));
+    return dt_names_map(m, names, &c->config, err);
 }
 
 /* The model's tensors under other names than its file's; everything lives in `arena`. */
@@ -59,7 +62,7 @@ static dt_status map_otherwise(const dt_checkpoint *c, speech how, dt_arena *are
     for (int i = 0; i < count; i++)
         spec[i] = *dt_mapping_at(c->mapping, i)->spec;
     DT_PASS(dt_mapping_create(out, arena, spec, count, err));
-    return spell(c, how, *out, err);
+    return spell(c, how, arena, *out, err);
 }
 
 static int external_of_name(const dt_checkpoint *c, const char *name)

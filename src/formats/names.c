@@ -356,9 +356,11 @@ static const char *below(dt_arena *arena, const dt_name_part *part, const char *
     const char *own = part->table->prefix;
     if (!name)
         return NULL;
-    if (part->bare && dt_starts_with(name, own))
+    bool inside = dt_starts_with(name, own);
+    if (part->bare && inside)
         name += strlen(own);
-    const char *full = dt_arena_printf(arena, "%s%s", part->external, name);
+    const char *before = inside || !part->outside ? part->external : part->outside;
+    const char *full = dt_arena_printf(arena, "%s%s", before, name);
     *short_of_memory |= !full;
     return full;
 }

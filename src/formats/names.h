@@ -88,10 +88,11 @@ typedef struct dt_name_table {
 
 /*
  * The table of a part in a larger model: before its canonical names comes `canonical` ("vision_model."), before the maker's
- * `external` ("vision_tower."); `bare`: those without the table's own prefix.
+ * `external` ("vision_tower."); `bare`: those without the table's own prefix. Names that have not that prefix (a head's) have
+ * `outside` before them; NULL: the same.
  */
 typedef struct dt_name_part {
-    const char *canonical, *external;
+    const char *canonical, *external, *outside;
     const dt_name_table *table;
     bool bare;
 } dt_name_part;

@@ -66,6 +66,9 @@ dt_room(formats USES base tensor graph backend data nn models
     hf/clip_vision.c
     hf/clip_text.c
     hf/siglip_text.c
+    hf/compound.c
+    hf/clip.c
+    hf/siglip.c
     hf/vit.c
     hf/dinov2.c
     hf/internvl_vision.c

@@ -14,6 +14,8 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t bytes);
 /* Small enough to list its parameters many thousand times. */
 static bool is_small(const dt_model_config *c)
 {
+    if (c->vision && !is_small(c->vision))
+        return false;
     return c->num_layers <= 2 && c->encoder_num_layers <= 2 && c->decoder_num_layers <= 2 &&
            c->num_query_groups <= 64 && c->num_attention_heads <= 64;
 }
@@ -21,12 +23,14 @@ static bool is_small(const dt_model_config *c)
 static void map_names(const dt_hf_family *family, const dt_model_config *c)
 {
     const dt_param_spec *spec = NULL;
+    const dt_name_table *names = NULL;
     dt_mapping *mapping = NULL;
     int count = 0;
     dt_arena *arena = dt_arena_create();
     if (arena && dt_model_parameters(c, arena, &spec, &count, NULL) == DT_OK &&
         dt_mapping_create(&mapping, arena, spec, count, NULL) == DT_OK &&
-        dt_names_map(mapping, family->names, c, NULL) == DT_OK && dt_mapping_external_count(mapping) < count)
+        dt_hf_names(family, c, arena, &names, NULL) == DT_OK &&
+        dt_names_map(mapping, names, c, NULL) == DT_OK && dt_mapping_external_count(mapping) < count)
         abort(); /* fewer of theirs than of ours: no family joins across canonical tensors */
     dt_arena_destroy(arena);
 }
@@ -43,14 +47,19 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t bytes)
     json_t *json = NULL;
     const dt_hf_family *family = NULL;
     dt_model_config config;
+    dt_config_parts parts;
     dt_error err = {0};
     if (bytes == 0)
         return 0;
     dt_hf_evidence evidence = {.head = data[0] & 1, .decoder = data[0] & 2};
     if (dt_json_parse(&json, (const char *)data + 1, bytes - 1, "input", &err) == DT_OK &&
         dt_hf_family_of(json, &family, &err) == DT_OK &&
-        dt_hf_read_config(family, json, json, &evidence, &config, &err) == DT_OK) {
+        dt_hf_read_config(family, json, json, &evidence, &config, &parts, &err) == DT_OK) {
         dt_config_derive(&config);
+        if (config.vision)
+            dt_config_derive(&parts.vision);
+        if (config.projection)
+            dt_config_derive(&parts.projection);
         if (dt_config_check(&config, &err) == DT_OK && is_small(&config)) {
             map_names(family, &config);
             write_and_read(family, &config);

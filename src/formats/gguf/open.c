@@ -315,7 +315,7 @@ static dt_status open_with(dt_checkpoint *c, const dt_gguf *g, const char *archi
     if (head)
         DT_PASS(dt_stored_same(head, dt_stored_set_find(c->set, "token_embd.weight"), &same, err));
     dt_hf_evidence evidence = {.head = !same, .decoder = dt_gguf_has(json, "dec.blk.0.attn_q.weight")};
-    DT_PASS(dt_hf_read_config(family->model, json, NULL, &evidence, &c->config, err));
+    DT_PASS(dt_hf_read_config(family->model, json, NULL, &evidence, &c->config, NULL, err));
     note_facts(c, family->model);
     DT_PASS(dt_open_parameters(c, err));
     DT_PASS(check_tables(c, err));

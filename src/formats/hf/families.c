@@ -7,7 +7,7 @@
  */
 #include "base/json.h"
 #include "base/text.h"
-#include "formats/hf/family.h"
+#include "formats/hf/compound.h"
 
 #include <stdio.h>
 #include <string.h>
@@ -142,19 +142,26 @@ static dt_status read_tokens(const json_t *json, dt_model_config *config, dt_err
 }
 
 dt_status dt_hf_read_config(const dt_hf_family *family, const json_t *json, const json_t *generation,
-                            const dt_hf_evidence *evidence, dt_model_config *config, dt_error *err)
+                            const dt_hf_evidence *evidence, dt_model_config *config, dt_config_parts *parts,
+                            dt_error *err)
 {
     const char *version = NULL;
     dt_config_init(config);
+    if (family->compound && !parts)
+        return dt_fail(err, DT_UNSUPPORTED, "a %s cannot be a part of another model", family->model_type);
     if (dt_json_get(json, "quantization_config"))
         return dt_fail(err, DT_UNSUPPORTED,
                        "key \"quantization_config\": quantised weights cannot be read yet");
+    if (family->compound)
+        DT_PASS(dt_hf_read_members(family, json, evidence, config, parts, err));
     snprintf(config->family, sizeof config->family, "%s", family->model_type);
     family->defaults(config);
     DT_PASS(read_keys(family, json, config, err));
     config->share_embeddings_and_output_weights = !evidence->head;
     if (family->read)
         DT_PASS(family->read(config, json, evidence, err));
+    if (family->compound && family->compound->read_parts)
+        DT_PASS(family->compound->read_parts(parts, config, json, err));
     DT_PASS(read_tokens(json, config, err));
     if (generation)
         DT_TRY(read_tokens(generation, config, err), err, "while reading generation_config.json");
@@ -213,6 +220,8 @@ dt_status dt_hf_write_config(const dt_hf_family *family, const dt_model_config *
         failed |= write_key(&family->key[i], c, json);
     if (failed)
         return dt_fail_memory(err, 4096, "config.json");
+    if (family->compound)
+        DT_PASS(dt_hf_write_members(family, c, json, err));
     return family->write ? family->write(c, json, err) : DT_OK;
 }
 
@@ -227,27 +236,41 @@ static const char *unwritable(const dt_hf_family *family, const dt_model_config 
     return dt_hf_activation_name(c->activation_func) ? NULL : "activation_func";
 }
 
-static dt_status written_and_read(const dt_hf_family *family, const dt_model_config *c, dt_model_config *back,
-                                  dt_error *err)
+/* What the tensors of a model would say. */
+static dt_hf_evidence evidence_of(const dt_model_config *c)
 {
-    dt_hf_evidence evidence = {.head = !c->share_embeddings_and_output_weights,
-                               .decoder = !c->encoder_only,
-                               .encoder_table = c->encoder_vocab_size > 0,
-                               .head_bias = dt_config_has_output_bias(c),
-                               .positions = c->position_embedding_type == DT_POSITION_LEARNED,
-                               .pooler = c->add_binary_head || c->pooler,
-                               .lm_head = !c->no_lm_head,
-                               .binary_head = c->add_binary_head,
-                               .projection = c->projection_dim > 0,
-                               .classifier = c->num_classes > 0,
-                               .attention_pooling = c->vision_pooling == DT_POOL_ATTENTION,
-                               .text_projection = c->text_projection_dim > 0,
-                               .mask_token = c->use_mask_token};
+    return (dt_hf_evidence){.head = !c->share_embeddings_and_output_weights,
+                            .decoder = !c->encoder_only,
+                            .encoder_table = c->encoder_vocab_size > 0,
+                            .head_bias = dt_config_has_output_bias(c),
+                            .positions = c->position_embedding_type == DT_POSITION_LEARNED,
+                            .pooler = c->add_binary_head || c->pooler,
+                            .lm_head = !c->no_lm_head,
+                            .binary_head = c->add_binary_head,
+                            .projection = c->projection_dim > 0,
+                            .classifier = c->num_classes > 0,
+                            .attention_pooling = c->vision_pooling == DT_POOL_ATTENTION,
+                            .text_projection = c->text_projection_dim > 0,
+                            .mask_token = c->use_mask_token};
+}
+
+static dt_status written_and_read(const dt_hf_family *family, const dt_model_config *c, dt_model_config *back,
+                                  dt_config_parts *parts, dt_error *err)
+{
+    dt_hf_evidence evidence = evidence_of(c), vision;
+    if (c->vision) {
+        vision = evidence_of(c->vision);
+        evidence.vision = &vision;
+    }
     json_t *json = json_object();
     dt_status status = json ? DT_OK : dt_fail_memory(err, 64, "config.json");
     DT_GO(status, dt_hf_write_config(family, c, json, err));
-    DT_GO(status, dt_hf_read_config(family, json, NULL, &evidence, back, err));
+    DT_GO(status, dt_hf_read_config(family, json, NULL, &evidence, back, parts, err));
     dt_config_derive(back);
+    if (back->vision)
+        dt_config_derive(&parts->vision);
+    if (back->projection)
+        dt_config_derive(&parts->projection);
 done:
     json_decref(json);
     return status;
@@ -257,13 +280,66 @@ dt_status dt_hf_obstacle(const dt_hf_family *family, const dt_model_config *c, c
                          dt_error *err)
 {
     dt_model_config back;
+    dt_config_parts parts;
     dt_config_init(&back);
     family->defaults(&back);
     *key = strcmp(back.model_type, c->model_type) != 0 ? "model_type" : unwritable(family, c);
     if (*key)
         return DT_OK;
-    DT_TRY(written_and_read(family, c, &back, err), err, "while describing a %s as Hugging Face's %s",
+    DT_TRY(written_and_read(family, c, &back, &parts, err), err, "while describing a %s as Hugging Face's %s",
            c->family, family->architecture);
     *key = dt_config_difference(c, &back);
     return DT_OK;
+}
+
+dt_status dt_hf_first_class(const dt_model_config *c, const dt_hf_family **out, dt_error *err)
+{
+    for (int i = 0; (*out = dt_hf_family_at(i)); i++) {
+        const char *key = NULL;
+        dt_status status = dt_hf_obstacle(*out, c, &key, err);
+        if (status == DT_NO_MEMORY)
+            return status;
+        if (status == DT_OK && !key)
+            return DT_OK;
+        dt_error_clear(err);
+    }
+    return DT_OK;
+}
+
+dt_status dt_hf_names(const dt_hf_family *family, const dt_model_config *config, dt_arena *arena,
+                      const dt_name_table **out, dt_error *err)
+{
+    dt_hf_members members;
+    *out = family->names;
+    if (!family->compound)
+        return DT_OK;
+    DT_PASS(dt_hf_choose_members(family, config, &members, err));
+    return dt_hf_compose(family, &members, arena, out, err);
+}
+
+/* ---- token ids ---- */
+
+static json_t *token_id(int64_t id)
+{
+    return id < 0 ? json_null() : json_integer(id);
+}
+
+static json_t *stop_ids(const dt_model_config *c)
+{
+    if (c->eos_count <= 1)
+        return c->eos_count ? json_integer(c->eos_token_ids[0]) : json_null();
+    json_t *list = json_array();
+    for (int i = 0; list && i < c->eos_count; i++)
+        json_array_append_new(list, json_integer(c->eos_token_ids[i]));
+    return list;
+}
+
+int dt_hf_write_tokens(const dt_model_config *c, json_t *json)
+{
+    int failed = json_object_set_new(json, "eos_token_id", stop_ids(c));
+    failed |= json_object_set_new(json, "bos_token_id", token_id(c->bos_token_id));
+    failed |= json_object_set_new(json, "pad_token_id", token_id(c->pad_token_id));
+    if (strcmp(c->model_type, "t5") == 0)
+        failed |= json_object_set_new(json, "decoder_start_token_id", token_id(c->decoder_start_token_id));
+    return failed;
 }

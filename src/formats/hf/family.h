@@ -45,7 +45,10 @@ typedef struct dt_hf_evidence {
     bool pooler, lm_head, binary_head;                          /* BERT: which heads there are */
     bool projection, classifier, attention_pooling, mask_token; /* what a vision tower has */
     bool text_projection;                                       /* CLIP: texts are projected */
+    const struct dt_hf_evidence *vision; /* of a compound's tower; the rest is its text model's */
 } dt_hf_evidence;
+
+struct dt_hf_compound; /* compound.h */
 
 typedef struct dt_hf_family {
     const char *model_type;   /* config.json's, and the row of models.def */
@@ -53,6 +56,8 @@ typedef struct dt_hf_family {
     const dt_hf_key *key;
     int key_count;
     const dt_name_table *names;
+    const struct dt_hf_compound
+        *compound; /* its members, or NULL; then keys, names and functions are its own alone */
     void (*defaults)(dt_model_config *config); /* the class's, for keys that are absent; model_type too */
     /* What no row of `key` says; either may be NULL. share_embeddings_… is set from the evidence before. */
     dt_status (*read)(dt_model_config *config, const json_t *json, const dt_hf_evidence *evidence,
@@ -62,12 +67,15 @@ typedef struct dt_hf_family {
 
 /* A family's row, at the end of its file: `names`, `keys` and the functions are static there. */
 #define DT_HF_FAMILY(name, class_name, defaults_of, read_of, write_of)                                       \
+    DT_HF_COMPOUND(name, class_name, NULL, defaults_of, read_of, write_of)
+#define DT_HF_COMPOUND(name, class_name, members, defaults_of, read_of, write_of)                            \
     extern const dt_hf_family dt_hf_##name##_family;                                                         \
     const dt_hf_family dt_hf_##name##_family = {.model_type = #name,                                         \
                                                 .architecture = class_name,                                  \
                                                 .key = keys,                                                 \
                                                 .key_count = (int)(sizeof keys / sizeof keys[0]),            \
                                                 .names = &names,                                             \
+                                                .compound = members,                                         \
                                                 .defaults = defaults_of,                                     \
                                                 .read = read_of,                                             \
                                                 .write = write_of};
@@ -76,9 +84,17 @@ const dt_hf_family *dt_hf_family_at(int index);                /* NULL past the 
 const dt_hf_family *dt_hf_family_find(const char *model_type); /* NULL when unknown */
 dt_status dt_hf_family_of(const json_t *json, const dt_hf_family **out, dt_error *err); /* by "model_type" */
 
-/* Read config.json (and generation_config.json, which may be NULL) into a configuration. Derives nothing. */
+/*
+ * Read config.json (and generation_config.json, which may be NULL) into a configuration, and a compound's tower and projector
+ * into *parts, which it then points to (NULL: no compound is expected). Derives nothing.
+ */
 dt_status dt_hf_read_config(const dt_hf_family *family, const json_t *json, const json_t *generation,
-                            const dt_hf_evidence *evidence, dt_model_config *config, dt_error *err);
+                            const dt_hf_evidence *evidence, dt_model_config *config, dt_config_parts *parts,
+                            dt_error *err);
+
+/* The names that the class writes; `config` is its model's. A compound's are made in `arena`. */
+dt_status dt_hf_names(const dt_hf_family *family, const dt_model_config *config, dt_arena *arena,
+                      const dt_name_table **out, dt_error *err);
 
 /* What the class loads, without the settings of generation and the type of weights. */
 dt_status dt_hf_write_config(const dt_hf_family *family, const dt_model_config *config, json_t *json,
@@ -90,6 +106,11 @@ dt_status dt_hf_write_config(const dt_hf_family *family, const dt_model_config *
  */
 dt_status dt_hf_obstacle(const dt_hf_family *family, const dt_model_config *config, const char **key,
                          dt_error *err);
+
+/* The first class that computes the same as a model of no class; NULL: none does. Errors: DT_NO_MEMORY. */
+dt_status dt_hf_first_class(const dt_model_config *config, const dt_hf_family **out, dt_error *err);
+/* "eos_token_id" and its like; not 0 when memory is short. */
+int dt_hf_write_tokens(const dt_model_config *config, json_t *json);
 
 /* Shared by families: activation and rotary keys. */
 dt_status dt_hf_read_activation(const char *key, const char *name, dt_activation *out, dt_error *err);

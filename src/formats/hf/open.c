@@ -7,7 +7,7 @@
 #include "base/json.h"
 #include "base/output.h"
 #include "base/text.h"
-#include "formats/hf/family.h"
+#include "formats/hf/compound.h"
 #include "formats/open.h"
 #include "formats/safetensors/safetensors.h"
 #include "formats/torch/torch.h"
@@ -179,24 +179,69 @@ static const dt_name_table *names_of(const dt_checkpoint *c, const dt_hf_family 
     return fused ? dt_hf_fused_expert_names() : family->names;
 }
 
-static void note_facts(dt_checkpoint *c, const dt_hf_family *family)
+/* ---- models of several ---- */
+
+/* The first place of a member where its probe is found; the first of all where none is, so that what is missing is named. */
+static dt_status find_place(const dt_checkpoint *c, const dt_name_table *names, const dt_hf_member *member,
+                            int *place, dt_name_table *at, dt_error *err)
 {
-    for (int i = 0; i < family->key_count; i++)
+    for (*place = 0; *place < DT_HF_PLACES && member->place[*place].inside; (*place)++) {
+        DT_PASS(dt_hf_names_at(names, &member->place[*place], c->arena, at, err));
+        if (find_canonical(c, at, member->probe))
+            return DT_OK;
+    }
+    *place = 0;
+    return dt_hf_names_at(names, &member->place[0], c->arena, at, err);
+}
+
+/* A text model's evidence, a tower's in `vision`, and the table of all names. */
+static dt_status gather_members(dt_checkpoint *c, const dt_hf_family *family, const json_t *json,
+                                dt_hf_evidence *evidence, dt_hf_evidence *vision, const dt_name_table **names,
+                                dt_error *err)
+{
+    const struct dt_hf_compound *k = family->compound;
+    dt_name_table at;
+    dt_hf_members m;
+    DT_PASS(dt_hf_find_members(family, json, &m, err));
+    m.text_names = names_of(c, m.text);
+    m.vision_names = names_of(c, m.vision);
+    DT_PASS(find_place(c, family->names, &k->own, &m.own_place, &at, err));
+    DT_PASS(find_place(c, m.vision_names, &k->vision, &m.vision_place, &at, err));
+    DT_PASS(gather_evidence(c, &at, vision, err));
+    DT_PASS(find_place(c, m.text_names, &k->text, &m.text_place, &at, err));
+    DT_PASS(gather_evidence(c, &at, evidence, err));
+    evidence->vision = vision;
+    return dt_hf_compose(family, &m, c->arena, names, err);
+}
+
+/* ---- */
+
+static void note_facts(dt_checkpoint *c, const dt_hf_family *family, const dt_model_config *config)
+{
+    for (int i = 0; family && i < family->key_count; i++)
         if (family->key[i].kind == DT_HF_INT)
-            dt_open_fact(c, family->key[i].key, *(int64_t *)((char *)&c->config + family->key[i].offset));
+            dt_open_fact(c, family->key[i].key,
+                         *(const int64_t *)((const char *)config + family->key[i].offset));
 }
 
 static dt_status open_with(dt_checkpoint *c, const json_t *json, const json_t *generation, dt_error *err)
 {
     const dt_hf_family *family = NULL;
-    dt_hf_evidence evidence;
+    dt_hf_evidence evidence, vision;
     DT_PASS(dt_hf_family_of(json, &family, err));
     DT_PASS(read_weights(c, err));
     const dt_name_table *names = names_of(c, family);
-    DT_PASS(gather_evidence(c, names, &evidence, err));
-    DT_TRY(dt_hf_read_config(family, json, generation, &evidence, &c->config, err), err, "while reading %s",
-           c->config_file);
-    note_facts(c, family);
+    if (family->compound)
+        DT_TRY(gather_members(c, family, json, &evidence, &vision, &names, err), err, "while reading %s",
+               c->config_file);
+    else
+        DT_PASS(gather_evidence(c, names, &evidence, err));
+    DT_TRY(dt_hf_read_config(family, json, generation, &evidence, &c->config, &c->parts, err), err,
+           "while reading %s", c->config_file);
+    note_facts(c, family, &c->config);
+    note_facts(c, dt_hf_family_find(c->config.text_family), &c->config);
+    if (c->config.vision)
+        note_facts(c, dt_hf_family_find(c->parts.vision.family), &c->parts.vision);
     DT_PASS(dt_open_parameters(c, err));
     DT_PASS(dt_names_map(c->mapping, names, &c->config, err));
     return dt_open_bind_names(c, names, "", NULL, err);

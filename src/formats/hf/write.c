@@ -28,21 +28,6 @@ static dt_status refuse(const dt_model_config *c, const dt_hf_family *family, co
     return DT_UNSUPPORTED;
 }
 
-/* Megatron's models belong to no class: the first that computes the same. */
-static dt_status find_class(const dt_model_config *c, const dt_hf_family **out, const char **key,
-                            dt_error *err)
-{
-    for (int i = 0; (*out = dt_hf_family_at(i)); i++) {
-        dt_status status = dt_hf_obstacle(*out, c, key, err);
-        if (status == DT_NO_MEMORY)
-            return status;
-        if (status == DT_OK && !*key)
-            return DT_OK;
-        dt_error_clear(err);
-    }
-    return DT_OK;
-}
-
 /* The class whose lack is worth naming: experts make a Mixtral, learned positions a GPT-2, a table a layer an umT5. */
 static const char *nearest_class(const dt_model_config *c)
 {
@@ -62,7 +47,7 @@ static dt_status choose_family(const dt_model_config *c, const dt_hf_family **ou
     const char *key = NULL;
     *out = dt_hf_family_find(c->family);
     if (!*out)
-        DT_PASS(find_class(c, out, &key, err));
+        DT_PASS(dt_hf_first_class(c, out, err));
     if (!*out)
         *out = dt_hf_family_find(nearest_class(c));
     DT_PASS(dt_hf_obstacle(*out, c, &key, err));
@@ -70,31 +55,6 @@ static dt_status choose_family(const dt_model_config *c, const dt_hf_family **ou
 }
 
 /* ---- config.json ---- */
-
-static json_t *token_id(int64_t id)
-{
-    return id < 0 ? json_null() : json_integer(id);
-}
-
-static json_t *stop_ids(const dt_model_config *c)
-{
-    if (c->eos_count <= 1)
-        return c->eos_count ? json_integer(c->eos_token_ids[0]) : json_null();
-    json_t *list = json_array();
-    for (int i = 0; list && i < c->eos_count; i++)
-        json_array_append_new(list, json_integer(c->eos_token_ids[i]));
-    return list;
-}
-
-static int write_tokens(const dt_model_config *c, json_t *json)
-{
-    int failed = json_object_set_new(json, "eos_token_id", stop_ids(c));
-    failed |= json_object_set_new(json, "bos_token_id", token_id(c->bos_token_id));
-    failed |= json_object_set_new(json, "pad_token_id", token_id(c->pad_token_id));
-    if (strcmp(c->model_type, "t5") == 0)
-        failed |= json_object_set_new(json, "decoder_start_token_id", token_id(c->decoder_start_token_id));
-    return failed;
-}
 
 static const char *torch_type(dt_dtype type)
 {
@@ -107,7 +67,8 @@ static dt_status write_config(const dt_hf_family *family, const dt_model_config 
     char path[PATH_BYTES];
     json_t *json = json_object();
     int failed = json_object_set_new(json, "torch_dtype", json_string(torch_type(type)));
-    failed |= write_tokens(c, json);
+    if (!family->compound) /* they are its text model's */
+        failed |= dt_hf_write_tokens(c, json);
     dt_status status =
         failed ? dt_fail_memory(err, 4096, "config.json") : dt_hf_write_config(family, c, json, err);
     snprintf(path, sizeof path, "%s/config.json", folder);
@@ -117,17 +78,23 @@ static dt_status write_config(const dt_hf_family *family, const dt_model_config 
     return status;
 }
 
+/* Does it write texts? */
+static bool writes(const dt_model_config *c)
+{
+    return dt_config_is_gpt(c) || (strcmp(c->model_type, "t5") == 0 && !c->encoder_only);
+}
+
 /* The source's own file has been copied where there was one: it may hold more than ids. */
 static dt_status write_generation(const dt_model_config *c, const char *folder, dt_export_result *result,
                                   dt_error *err)
 {
     char path[PATH_BYTES];
     snprintf(path, sizeof path, "%s/generation_config.json", folder);
-    if (dt_is_file(path) || c->encoder_only || dt_config_is_tower(c) || strcmp(c->model_type, "bert") == 0)
+    if (dt_is_file(path) || !writes(c))
         return DT_OK;
     json_t *json = json_object();
-    dt_status status = write_tokens(c, json) ? dt_fail_memory(err, 4096, "generation_config.json")
-                                             : dt_json_save(json, path, err);
+    dt_status status = dt_hf_write_tokens(c, json) ? dt_fail_memory(err, 4096, "generation_config.json")
+                                                   : dt_json_save(json, path, err);
     json_decref(json);
     result->files++;
     return status;
@@ -220,10 +187,12 @@ static dt_status plan_folder(const dt_checkpoint *from, const dt_hf_family *fami
 {
     static const char *const notes[] = {"format", "pt"};
     const dt_param_spec *spec = NULL;
+    const dt_name_table *names = NULL;
     int count = 0;
     DT_PASS(dt_model_parameters(c, arena, &spec, &count, err));
     DT_PASS(dt_mapping_create(&plan->mapping, arena, spec, count, err));
-    DT_PASS(dt_names_map(plan->mapping, family->names, c, err));
+    DT_PASS(dt_hf_names(family, c, arena, &names, err));
+    DT_PASS(dt_names_map(plan->mapping, names, c, err));
     DT_PASS(dt_export_types(from, plan->mapping, o, arena, &plan->dtype, err));
     DT_PASS(list_entries(arena, plan, err));
     plan->notes = notes;

@@ -6,7 +6,7 @@
 
 #include "base/rng.h"
 #include "base/text.h"
-#include "formats/hf/family.h"
+#include "formats/hf/compound.h"
 #include "formats/megatron/megatron.h"
 #include "models/build.h"
 
@@ -104,6 +104,36 @@ static dt_model_config some_config(const char *family, uint64_t variant)
     return c;
 }
 
+/* The same of a model of several, whose members' sizes fit. */
+static dt_model_config some_compound(const dt_hf_family *f, uint64_t variant, dt_config_parts *parts)
+{
+    const struct dt_hf_compound *k = f->compound;
+    dt_model_config c = some_config(k->text.model_type, variant);
+    parts->vision = some_config(k->vision.model_type, variant | 1);
+    snprintf(c.family, sizeof c.family, "%s", f->model_type);
+    snprintf(c.text_family, sizeof c.text_family, "%s", k->text.model_type);
+    f->defaults(&c);
+    c.vision = &parts->vision;
+    if (strcmp(c.model_type, "clip") == 0)
+        c.text_projection_dim =
+            parts->vision.projection_dim ? parts->vision.projection_dim : parts->vision.hidden_size;
+    return c;
+}
+
+static dt_model_config some_model(const char *family, uint64_t variant, dt_config_parts *parts)
+{
+    const dt_hf_family *f = dt_hf_family_find(family);
+    return f->compound ? some_compound(f, variant, parts) : some_config(family, variant);
+}
+
+static const dt_name_table *names_of(dt_arena *arena, const dt_hf_family *f, const dt_model_config *c)
+{
+    const dt_name_table *names = NULL;
+    dt_error err = {0};
+    assert_ok(dt_hf_names(f, c, arena, &names, &err), err);
+    return names;
+}
+
 static dt_mapping *map_of(dt_arena *arena, const dt_hf_family *f, const dt_model_config *c)
 {
     const dt_param_spec *spec = NULL;
@@ -112,7 +142,7 @@ static dt_mapping *map_of(dt_arena *arena, const dt_hf_family *f, const dt_model
     dt_error err = {0};
     assert_ok(dt_model_parameters(c, arena, &spec, &count, &err), err);
     assert_ok(dt_mapping_create(&m, arena, spec, count, &err), err);
-    assert_ok(dt_names_map(m, f->names, c, &err), err);
+    assert_ok(dt_names_map(m, names_of(arena, f, c), c, &err), err);
     return m;
 }
 
@@ -192,7 +222,8 @@ static void round_trip(const char *family, uint64_t variant)
     dt_arena *arena = dt_arena_create();
     dt_stored_set *set = NULL;
     dt_error err = {0};
-    dt_model_config c = some_config(family, variant);
+    dt_config_parts parts;
+    dt_model_config c = some_model(family, variant, &parts);
     dt_mapping *m = map_of(arena, dt_hf_family_find(family), &c);
     assert_ok(dt_stored_set_create(&set, &err), err);
     fill_externals(arena, set, m, 1 + (int64_t)(variant % 5));
@@ -216,13 +247,16 @@ static int add_used_rows(const dt_hf_family *f, const dt_name_row **used, int co
 {
     for (uint64_t variant = 0; variant < 8; variant++) {
         dt_arena *arena = dt_arena_create();
-        dt_model_config c = some_config(f->model_type, variant);
+        dt_config_parts parts;
+        dt_model_config c = some_model(f->model_type, variant, &parts);
         dt_mapping *m = map_of(arena, f, &c);
         for (int i = 0; i < dt_mapping_count(m); i++) {
             int64_t n[2];
             int numbers_count;
             const dt_name_row *row =
                 dt_names_row(f->names, dt_mapping_at(m, i)->spec->name, &c, n, &numbers_count);
+            if (!row && f->compound) /* a member's, which has its own turn */
+                continue;
             assert_non_null(row);
             int k = 0;
             while (k < count && used[k] != row)

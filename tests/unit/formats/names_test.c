@@ -24,9 +24,10 @@ static const dt_name_row text_rows[] = {{DT_WHEN_always, DT_MAP_direct, "head", 
                                         {DT_WHEN_always, DT_MAP_direct, "mlp.{}.fc1", {"text.mlp.{}"}}};
 static const dt_name_table text = {.prefix = "text.", .row = text_rows, .row_count = 2};
 
-static const dt_name_part parts[] = {{"", "", &own, false},
-                                     {"vision_model.", "tower.", &tower, false},
-                                     {"language_model.", "lm.", &text, true}};
+static const dt_name_part parts[] = {
+    {.canonical = "", .external = "", .table = &own},
+    {.canonical = "vision_model.", .external = "tower.", .table = &tower},
+    {.canonical = "language_model.", .external = "lm.", .table = &text, .bare = true}};
 
 typedef struct fixture {
     dt_arena *arena;
