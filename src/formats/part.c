@@ -26,18 +26,21 @@ static bool is_part(const dt_model_config *c, int part)
     return part == 0 ? dt_config_is_tower(c) : part == 1 ? projector : reads;
 }
 
-/* A language model by itself is a GPT; which class of transformers has it is found by what it computes. */
+/* What reads, by itself, is of the class it came from, or a GPT whose class is found by what it computes. */
 static void take_language(dt_model_config *out, const dt_model_config *whole)
 {
     bool decoder = dt_config_is_gpt(whole);
     *out = *whole;
     out->vision = out->projection = NULL;
     out->feature_layers = 0;
+    out->logit_bias = false;
     dt_config_clear_vision(out);
-    if (!decoder)
-        return;
-    snprintf(out->model_type, sizeof out->model_type, "gpt");
-    snprintf(out->family, sizeof out->family, "megatron_gpt");
+    if (decoder)
+        snprintf(out->model_type, sizeof out->model_type, "gpt");
+    if (decoder || whole->text_family[0])
+        snprintf(out->family, sizeof out->family, "%s",
+                 whole->text_family[0] ? whole->text_family : "megatron_gpt");
+    out->text_family[0] = 0;
 }
 
 static dt_status take_config(dt_model_config *out, const dt_model_config *whole, int part, dt_error *err)
