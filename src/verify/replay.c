@@ -279,13 +279,29 @@ bool dt_replay_find(const dt_replay *r, const char *name, dt_replay_value *out)
     return false;
 }
 
+static dt_status read_nothing(const dt_tensor *parameter, int64_t row, int64_t rows, float *out,
+                              dt_error *err)
+{
+    int64_t width = parameter->rank == 2 ? parameter->dim[1].n : 1;
+    if (row < 0 || rows < 0 || row + rows > parameter->dim[0].n)
+        return dt_fail(err, DT_INVALID, "rows %lld to %lld of the gradient of %s, which has %lld",
+                       (long long)row, (long long)(row + rows), parameter->name,
+                       (long long)parameter->dim[0].n);
+    memset(out, 0, (size_t)(rows * width) * sizeof *out);
+    return DT_OK;
+}
+
 dt_status dt_replay_read_gradient(void *user, const char *canonical, int64_t row, int64_t rows, float *out,
                                   dt_error *err)
 {
     const dt_replay *r = user;
     char name[256];
     dt_data data;
+    const dt_tensor *parameter = dt_graph_find(r->graph, canonical);
     snprintf(name, sizeof name, "grad.%s", canonical);
+    if (parameter && parameter->kind == DT_TENSOR_PARAM && !dt_graph_find(r->graph, name))
+        return read_nothing(parameter, row, rows, out,
+                            err); /* part of the model, and the loss does not see it */
     DT_PASS(dt_executor_read(r->executor, name, &data, err));
     int64_t width = data.rank == 2 ? data.dim[1] : 1;
     if (row < 0 || rows < 0 || row + rows > data.dim[0])
