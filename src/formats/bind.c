@@ -199,8 +199,8 @@ static bool same_place(const dt_stored_tensor *a, const dt_stored_tensor *b)
 
 dt_status dt_stored_same(const dt_stored_tensor *a, const dt_stored_tensor *b, bool *same, dt_error *err)
 {
-    *same = a->dtype == b->dtype && !a->divisor == !b->divisor && dt_shape_equal(&a->shape, &b->shape) &&
-            !a->unsupported && !b->unsupported;
+    *same = a->dtype == b->dtype && !a->divisor == !b->divisor && !a->factor == !b->factor &&
+            dt_shape_equal(&a->shape, &b->shape) && !a->unsupported && !b->unsupported;
     if (!*same || same_place(a, b) || dt_stored_bytes(a) == 0)
         return DT_OK;
     int64_t rows = a->shape.rank ? a->shape.dim[0] : 1;
@@ -347,6 +347,8 @@ static dt_status decide_fate(dt_checkpoint *c, const dt_name_table *t, const cha
     for (int i = 0; i < t->skip_count && !fate->rule; i++)
         if (dt_names_fit(t->skip[i].pattern, name) || (prefixed && dt_names_fit(t->skip[i].pattern, full)))
             fate->rule = t->skip[i].rule;
+    if (!fate->rule)
+        fate->rule = dt_open_scale_rule(c->set, s->name);
     if (fate->rule)
         return DT_OK;
     DT_PASS(try_copies(c, t, before, name, s, fate, err));
@@ -378,6 +380,7 @@ dt_status dt_open_bind_names(dt_checkpoint *c, const dt_name_table *t, const cha
     int count = dt_mapping_external_count(c->mapping);
     size_t skip = strlen(before);
     c->before = before;
+    DT_PASS(dt_open_scales(c, err));
     bound *list = DT_NEW_ARRAY(c->arena, bound, count + 1);
     if (!list)
         return dt_fail_memory(err, sizeof *list * (size_t)count, "the list of tensors");

@@ -153,6 +153,11 @@ typedef dt_status (*dt_fate_finder)(dt_checkpoint *checkpoint, const dt_stored_t
 dt_status dt_open_bind_names(dt_checkpoint *checkpoint, const dt_name_table *table, const char *before,
                              dt_fate_finder finder, dt_error *err);
 
+/* 8-bit weights count times the scales beside them (dt_open_bind_names sees to it); errors name both. */
+dt_status dt_open_scales(dt_checkpoint *checkpoint, dt_error *err);
+/* Why a tensor that is such a scale has no place of its own; NULL: it is none. */
+const char *dt_open_scale_rule(const dt_stored_set *set, const char *name);
+
 /* `stored` repeats the bound `external`. Unequal: DT_MISMATCH, or with `lenient` a problem. */
 dt_status dt_open_copy(dt_checkpoint *checkpoint, const dt_stored_tensor *stored, int external, bool lenient,
                        dt_fate *fate, dt_error *err);

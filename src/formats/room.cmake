@@ -26,6 +26,7 @@ dt_room(formats USES base tensor graph backend data nn models
     names.c
     bind.c
     part.c
+    scales.c
     check.c
     checkpoint.c
     makers.c
@@ -52,6 +53,7 @@ dt_room(formats USES base tensor graph backend data nn models
     hf/bart.c
     hf/open.c
     hf/write.c
+    hf/quantization.c
     hf/rope.c
     hf/windows.c
     hf/experts.c

@@ -44,7 +44,10 @@ typedef struct dt_stored_tensor {
     const dt_stored_box *box;
     const float *divisor; /* integers: a value is the stored one over its row's divisor; NULL: as stored */
     int64_t divisors;     /* one for each row, or one */
-    bool swap_bytes;      /* stored in the other byte order */
+    const float
+        *factor; /* 8-bit floats: a value is the stored one times its block's factor; NULL: as stored */
+    int64_t factor_rows, factor_cols; /* of a block; those at the edges may have fewer */
+    bool swap_bytes;                  /* stored in the other byte order */
     const char
         *unsupported; /* NULL, or what drivetrain lacks ("type C64"); then only `name` means anything */
     int64_t longest;  /* no box is longer than this along axis 0 (so that a search may stop early) */
@@ -127,7 +130,11 @@ const dt_stored_sum *dt_stored_set_sum_at(const dt_stored_set *set, size_t index
 /* Values of tensor `index`, dense and of rank 2, are its integers over these: one for each row, or one. Kept, not copied. */
 void dt_stored_set_divide(dt_stored_set *set, size_t index, const float *divisor, int64_t divisors);
 
-/* The type a tensor's values have when read: what is divided is a float. */
+/* Values of tensor `index`, dense and of rank 2, are its 8-bit floats times these, one for each block of rows x cols. Kept. */
+void dt_stored_set_multiply(dt_stored_set *set, size_t index, const float *factor, int64_t rows,
+                            int64_t cols);
+
+/* The type a tensor's values have when read: what is divided or multiplied is an f32. */
 dt_dtype dt_stored_type(const dt_stored_tensor *tensor);
 
 size_t dt_stored_set_count(const dt_stored_set *set);

@@ -317,10 +317,10 @@ static dt_status copy_part(const dt_stored_tensor *tensor, const dt_stored_box *
 
 dt_dtype dt_stored_type(const dt_stored_tensor *tensor)
 {
-    return tensor->divisor ? DT_F32 : tensor->dtype;
+    return tensor->divisor || tensor->factor ? DT_F32 : tensor->dtype;
 }
 
-enum { DIVIDED_RUN = 1024 }; /* elements; whole blocks of every type */
+enum { SCALED_RUN = 1024 }; /* elements; whole blocks of every type */
 
 static float integer_at(const dt_stored_tensor *t, int64_t element)
 {
@@ -332,14 +332,31 @@ static float integer_at(const dt_stored_tensor *t, int64_t element)
     return (float)wide;
 }
 
-/* Part of a row of `n` quotients, as dtype. */
-static dt_status copy_divided(const dt_stored_tensor *t, int64_t row, int64_t col, int64_t n, dt_dtype dtype,
-                              uint8_t *out, int64_t stride, dt_error *err)
+/* `n` values from a row and column on: quotients, or products. */
+static void scaled_values(const dt_stored_tensor *t, int64_t row, int64_t col, int64_t n, float *out)
 {
-    float value[DIVIDED_RUN], divisor = t->divisor[t->divisors > 1 ? row : 0];
-    size_t bytes = (size_t)dt_dtype_block_bytes(dtype);
+    int64_t first = row * t->shape.dim[1] + col;
+    if (!t->factor) {
+        float divisor = t->divisor[t->divisors > 1 ? row : 0];
+        for (int64_t i = 0; i < n; i++)
+            out[i] = integer_at(t, first + i) / divisor;
+        return;
+    }
+    int64_t across = (t->shape.dim[1] + t->factor_cols - 1) / t->factor_cols;
+    const float *factor = t->factor + row / t->factor_rows * across;
+    const uint8_t *data = t->box[0].data + first;
     for (int64_t i = 0; i < n; i++)
-        value[i] = integer_at(t, row * t->shape.dim[1] + col + i) / divisor;
+        out[i] = (t->dtype == DT_F8E4M3 ? dt_f8e4m3_to_f32(data[i]) : dt_f8e5m2_to_f32(data[i])) *
+                 factor[(col + i) / t->factor_cols];
+}
+
+/* Part of a row of `n` scaled values, as dtype. */
+static dt_status copy_scaled(const dt_stored_tensor *t, int64_t row, int64_t col, int64_t n, dt_dtype dtype,
+                             uint8_t *out, int64_t stride, dt_error *err)
+{
+    float value[SCALED_RUN];
+    size_t bytes = (size_t)dt_dtype_block_bytes(dtype);
+    scaled_values(t, row, col, n, value);
     if (stride == 1)
         return dt_convert(dtype, out, DT_F32, value, n, err);
     for (int64_t i = 0; i < n; i++)
@@ -347,18 +364,18 @@ static dt_status copy_divided(const dt_stored_tensor *t, int64_t row, int64_t co
     return DT_OK;
 }
 
-static dt_status read_divided(const dt_stored_tensor *t, const dt_stored_region *r, dt_dtype dtype, void *out,
-                              const int64_t *stride, dt_error *err)
+static dt_status read_scaled(const dt_stored_tensor *t, const dt_stored_region *r, dt_dtype dtype, void *out,
+                             const int64_t *stride, dt_error *err)
 {
     int64_t block = dt_dtype_block_elements(dtype), cols = r->shape.dim[1];
     DT_PASS(check_blocks(dtype, &r->shape, r->offset, stride, err));
     for (int64_t i = 0; i < r->shape.dim[0]; i++)
-        for (int64_t j = 0; j < cols; j += DIVIDED_RUN) {
-            int64_t n = cols - j < DIVIDED_RUN ? cols - j : DIVIDED_RUN;
+        for (int64_t j = 0; j < cols; j += SCALED_RUN) {
+            int64_t n = cols - j < SCALED_RUN ? cols - j : SCALED_RUN;
             size_t at =
                 (size_t)((i * stride[0] + j * stride[1]) / block) * (size_t)dt_dtype_block_bytes(dtype);
-            DT_PASS(copy_divided(t, r->offset[0] + i, r->offset[1] + j, n, dtype, (uint8_t *)out + at,
-                                 stride[1], err));
+            DT_PASS(copy_scaled(t, r->offset[0] + i, r->offset[1] + j, n, dtype, (uint8_t *)out + at,
+                                stride[1], err));
         }
     return DT_OK;
 }
@@ -374,8 +391,9 @@ dt_status dt_stored_read(const dt_stored_tensor *tensor, const dt_stored_region 
     if (!region)
         region = &all;
     DT_PASS(check_region(tensor, region, err));
-    bool divided = tensor->divisor && dtype != tensor->dtype; /* as its own type: the integers */
-    if (!dt_can_convert(dtype, divided ? DT_F32 : tensor->dtype))
+    bool scaled = dt_stored_type(tensor) != tensor->dtype &&
+                  dtype != tensor->dtype; /* as its own type: what is stored */
+    if (!dt_can_convert(dtype, scaled ? DT_F32 : tensor->dtype))
         return dt_fail(err, DT_UNSUPPORTED, "tensor \"%s\" is stored as %s, which has no conversion to %s",
                        tensor->name, dt_dtype_name(tensor->dtype), dt_dtype_name(dtype));
     if (is_empty(&region->shape))
@@ -384,8 +402,8 @@ dt_status dt_stored_read(const dt_stored_tensor *tensor, const dt_stored_region 
         dense_strides(&region->shape, dense);
         out_stride = dense;
     }
-    if (divided)
-        return read_divided(tensor, region, dtype, out, out_stride, err);
+    if (scaled)
+        return read_scaled(tensor, region, dtype, out, out_stride, err);
     int64_t begin = region->shape.rank ? region->offset[0] : 0;
     for (int i = first_box(tensor, begin); i < tensor->box_count && !is_past(&tensor->box[i], region); i++) {
         const dt_stored_box *box = &tensor->box[i];

@@ -290,6 +290,14 @@ void dt_stored_set_divide(dt_stored_set *set, size_t index, const float *divisor
     own->divisors = divisors;
 }
 
+void dt_stored_set_multiply(dt_stored_set *set, size_t index, const float *factor, int64_t rows, int64_t cols)
+{
+    dt_stored_tensor *own = (dt_stored_tensor *)(uintptr_t)dt_stored_set_at(set, index);
+    own->factor = factor;
+    own->factor_rows = rows;
+    own->factor_cols = cols;
+}
+
 size_t dt_stored_set_count(const dt_stored_set *set)
 {
     return set->tensors.count;

@@ -1,9 +1,9 @@
 #!/usr/bin/env python3
 """Small models with eyes for tests/golden/vision: random weights, real file layouts, tokenizers that know every byte.
 
-  vision_models.py OUT        make OUT/tower, OUT/clip, OUT/llava
+  vision_models.py OUT        make OUT/tower, OUT/tower-fp8, OUT/clip, OUT/llava
 
-Made with transformers 5.23.0, torch 2.12.1, tokenizers and Pillow; docs/vision.md's examples run on them. `tower` comes with a
+Made with transformers 5.23.0, torch, tokenizers and Pillow (the recordings name the versions); docs/vision.md's examples run on them. `tower` comes with a
 recording: raw pictures (tests/golden/images) and what each layer makes of them.
 """
 import json
@@ -12,6 +12,7 @@ import sys
 
 import numpy as np
 import torch
+import transformers
 from PIL import Image
 from safetensors.torch import save_file
 from tokenizers import AddedToken, Regex, Tokenizer, decoders, models, normalizers, pre_tokenizers, processors
@@ -160,7 +161,7 @@ def record(model, folder):
                 "out.pooled": vision.pooler_output, "out.image_features": out.image_embeds}
     tensors |= {f"out.layer.{k}": h for k, h in enumerate(out.hidden_states[1:])}
     save_file({k: v.detach().contiguous() for k, v in tensors.items()}, os.path.join(folder, "recording.safetensors"),
-              metadata=dict(format="drivetrain-recording/1", source="transformers 5.23.0, torch 2.12.1", dtype="f32",
+              metadata=dict(format="drivetrain-recording/1", source=f"transformers {transformers.__version__}, torch {torch.__version__.split('+')[0]}", dtype="f32",
                             model="clip_vision_model", seed="3", options=json.dumps({"pixels": "pillow"})))
 
 
@@ -171,8 +172,33 @@ def make_tower(folder):
     record(model, folder)
 
 
+def to_fp8(weight):
+    """e4m3 bytes and one scale a row, and what they stand for."""
+    scale = weight.abs().amax(1, keepdim=True) / torch.finfo(torch.float8_e4m3fn).max
+    stored = (weight / scale).to(torch.float8_e4m3fn)
+    return stored, scale, stored.float() * scale
+
+
+def make_tower_fp8(folder):
+    """The weights of every layer as 8-bit floats; the recording is of what they stand for."""
+    model = randomise(CLIPVisionModelWithProjection(CLIPVisionConfig(**VISION)), 4)
+    stored = dict(model.state_dict())
+    for name, weight in model.state_dict().items():
+        if ".layers." in name and weight.dim() == 2:
+            stored[name], stored[name.replace("weight", "weight_scale")], meant = to_fp8(weight)
+            weight.copy_(meant)
+    model.config.save_pretrained(folder)
+    with open(os.path.join(folder, "config.json")) as f:
+        config = json.load(f)
+    put_json(folder, "config.json", config | dict(architectures=[type(model).__name__], quantization_config=dict(
+        quant_method="compressed-tensors", format="float-quantized")))
+    save_file({k: v.contiguous() for k, v in stored.items()}, os.path.join(folder, "model.safetensors"), metadata={"format": "pt"})
+    put_processor(folder, VISION["image_size"])
+    record(model, folder)
+
+
 def main():
-    for name, make in (("tower", make_tower), ("clip", make_clip), ("llava", make_llava)):
+    for name, make in (("tower", make_tower), ("tower-fp8", make_tower_fp8), ("clip", make_clip), ("llava", make_llava)):
         folder = os.path.join(sys.argv[1], name)
         os.makedirs(folder, exist_ok=True)
         torch.manual_seed(0)

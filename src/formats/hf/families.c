@@ -149,11 +149,9 @@ dt_status dt_hf_read_config(const dt_hf_family *family, const json_t *json, cons
     dt_config_init(config);
     if (family->compound && !parts)
         return dt_fail(err, DT_UNSUPPORTED, "a %s cannot be a part of another model", family->model_type);
-    if (dt_json_get(json, "quantization_config"))
-        return dt_fail(err, DT_UNSUPPORTED,
-                       "key \"quantization_config\": quantised weights cannot be read yet");
     if (family->compound)
         DT_PASS(dt_hf_read_members(family, json, evidence, config, parts, err));
+    DT_PASS(dt_hf_check_quantization(json, err));
     snprintf(config->family, sizeof config->family, "%s", family->model_type);
     family->defaults(config);
     DT_PASS(read_keys(family, json, config, err));

@@ -84,6 +84,9 @@ const dt_hf_family *dt_hf_family_at(int index);                /* NULL past the 
 const dt_hf_family *dt_hf_family_find(const char *model_type); /* NULL when unknown */
 dt_status dt_hf_family_of(const json_t *json, const dt_hf_family **out, dt_error *err); /* by "model_type" */
 
+/* "quantization_config": 8-bit floats with static scales pass, everything else is DT_UNSUPPORTED by name. */
+dt_status dt_hf_check_quantization(const json_t *json, dt_error *err);
+
 /*
  * Read config.json (and generation_config.json, which may be NULL) into a configuration, and a compound's tower and projector
  * into *parts, which it then points to (NULL: no compound is expected). Derives nothing.

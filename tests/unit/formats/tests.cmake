@@ -1,4 +1,5 @@
 dt_test(formats/stored_test)
+dt_test(formats/scales_test)
 dt_test(formats/safetensors_test)
 dt_test(formats/zip_test)
 dt_test(formats/pickle_test)
