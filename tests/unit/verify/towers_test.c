@@ -1,7 +1,13 @@
-/* towers_test.c - pictures of different sizes in one batch: each has the bits that it has alone. */
+/*
+ * towers_test.c - pictures of different sizes in one batch: each has the bits that it has alone. Either layer spec attends
+ * as the configuration says: to all of a picture, or only backwards.
+ */
 #include "../inference/models.h"
 
+#include "base/json.h"
 #include "verify/replay.h"
+
+#include <drivetrain/layer_spec.h>
 
 #include <math.h>
 
@@ -65,10 +71,95 @@ static void towers__a_picture_has_the_same_bits_in_any_company(void **state)
     check("reference", 1);
 }
 
+/* ---- specs and masks ---- */
+
+/* golden/megatron/radio with another mask in its configuration. */
+static void ask_for(const char *folder, const char *mask)
+{
+    dt_error err = {0};
+    json_t *json;
+    char cwd[2048], from[4096];
+    assert_ok(dt_json_load(&json, "tests/golden/megatron/radio/config.json", 1 << 16, &err), err);
+    if (mask)
+        json_object_set_new(json, "attn_mask_type", json_string(mask));
+    assert_ok(dt_json_save(json, in_folder(folder, "config.json"), &err), err);
+    json_decref(json);
+    assert_non_null(getcwd(cwd, sizeof cwd));
+    snprintf(from, sizeof from, "%s/tests/golden/megatron/radio/state.safetensors", cwd);
+    assert_true(symlink(from, in_folder(folder, "state.safetensors")) == 0 || mask);
+}
+
+/* out.hidden of one picture of 4 x 4 patches, whose last patch has `last` added. */
+static dt_replay_value hidden_of(dt_replay **out, const char *path, const dt_layer_spec *spec,
+                                 dt_arena *arena, float last)
+{
+    dt_error err = {0};
+    dt_model *model;
+    dt_model_options options = {.dtype = "f32", .threads = 1, .spec = spec};
+    dt_replay_inputs in = {0};
+    dt_replay_value value;
+    float *x = DT_NEW_ARRAY(arena, float, 3 * 16 * 16);
+    for (int i = 0; i < 3 * 16 * 16; i++)
+        x[i] = sinf((float)i) + (i % 16 >= 12 && i / 16 % 16 >= 12 ? last : 0);
+    assert_ok(dt_model_open(&model, path, &options, &err), err);
+    assert_ok(
+        dt_pictures_pack(&in.pictures, arena, dt_model_get_config(model), 1, &(dt_picture){x, 16, 16}, &err),
+        err);
+    in.vision = (dt_row_batch){.batch = 1,
+                               .total = in.pictures.rows,
+                               .length = in.pictures.rows,
+                               .cu_seqlens = in.pictures.cu_seqlens};
+    assert_ok(dt_replay_run(out, model, &in, &err), err);
+    assert_true(dt_replay_find(*out, "out.hidden", &value));
+    float *copy = DT_NEW_ARRAY(arena, float, value.rows->total *value.width);
+    memcpy(copy, value.data, sizeof *copy * (size_t)(value.rows->total * value.width));
+    value.data = copy;
+    dt_replay_destroy(*out);
+    dt_model_close(model);
+    return value;
+}
+
+static void towers__either_spec_attends_as_the_configuration_says(void **state)
+{
+    static const char *const masks[] = {NULL, "no_mask", "causal"};
+    const dt_layer_spec *spec[] = {dt_layer_spec_local(), dt_layer_spec_fused()};
+    for (int m = 0; m < 3; m++) {
+        dt_arena *arena = dt_arena_create();
+        dt_replay *r;
+        ask_for(*state, masks[m]);
+        float *first = NULL;
+        for (int s = 0; s < 2; s++) {
+            dt_replay_value a = hidden_of(&r, *state, spec[s], arena, 0),
+                            b = hidden_of(&r, *state, spec[s], arena, 1);
+            int64_t n = (8 + 16) * a.width; /* class tokens, then patches; the last row is the changed one */
+            bool sees_later = memcmp(a.data, b.data, sizeof(float) * (size_t)(n - a.width)) != 0;
+            assert_true(sees_later == (m < 2));
+            assert_true(memcmp(a.data + n - a.width, b.data + n - a.width, sizeof(float)) != 0);
+            for (int64_t i = 0; first && i < n; i++)
+                assert_true(fabsf(a.data[i] - first[i]) <= 2e-5f);
+            first = (float *)(uintptr_t)a.data;
+        }
+        dt_arena_destroy(arena);
+    }
+}
+
+static void towers__another_mask_is_refused(void **state)
+{
+    dt_error err = {0};
+    dt_model *model = NULL;
+    ask_for(*state, NULL);
+    ask_for(*state, "padding");
+    assert_fails(dt_model_open(&model, *state, NULL, &err), DT_UNSUPPORTED, err,
+                 "\"attn_mask_type\" is \"padding\"");
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(towers__a_picture_has_the_same_bits_in_any_company),
+        cmocka_unit_test_setup_teardown(towers__either_spec_attends_as_the_configuration_says, make_folder,
+                                        remove_folder),
+        cmocka_unit_test_setup_teardown(towers__another_mask_is_refused, make_folder, remove_folder),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
