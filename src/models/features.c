@@ -2,13 +2,13 @@
  * features.c - see features.h: which of a tower's rows are projected, and in what order they become a picture's.
  *
  * Peers  megatron core/models/multimodal/llava_model.py (pixel_shuffle, version 2) · transformers models/llava_next
- *        (pack_image_features, unpad_image)
+ *        (pack_image_features); what of a grid is padding is data/image's to say
  */
 #include "models/features.h"
 
 #include "base/fail.h"
 
-#include <math.h>
+#include <drivetrain/image.h>
 
 enum { MAX_ROWS = 1 << 24 };
 
@@ -83,30 +83,6 @@ dt_status dt_features_pack(dt_features *out, dt_arena *arena, const dt_model_con
 
 /* ---- from tiles to pictures ---- */
 
-/* The part of a grid of patches that shows the picture, without what was padded to the tiles' shape. */
-typedef struct shown {
-    int64_t top, left, rows, columns;
-} shown;
-
-/* transformers counts in f64, and rounds to seven places before it cuts. */
-static int64_t scaled(int64_t length, double factor)
-{
-    return (int64_t)(rint((double)length * factor * 1e7) / 1e7);
-}
-
-static shown unpad(dt_patch_grid grid, int64_t height, int64_t width)
-{
-    shown s = {.rows = grid.rows, .columns = grid.columns};
-    if ((double)width / (double)height > (double)grid.columns / (double)grid.rows) {
-        s.top = (grid.rows - scaled(height, (double)grid.columns / (double)width)) / 2;
-        s.rows -= 2 * s.top;
-    } else {
-        s.left = (grid.columns - scaled(width, (double)grid.rows / (double)height)) / 2;
-        s.columns -= 2 * s.left;
-    }
-    return s;
-}
-
 /* Patches of one tile as features are: all of them, in lines. */
 static dt_patch_grid tile_grid(const dt_model_config *c)
 {
@@ -147,12 +123,12 @@ static dt_status check_tiling(const dt_model_config *c, const dt_features *f, in
 static int64_t place_grid(const dt_model_config *c, const dt_tiling *t, int64_t first, int32_t *out)
 {
     dt_patch_grid one = tile_grid(c), all = {t->grid_rows * one.rows, t->grid_columns * one.columns};
-    shown s = unpad(all, t->height, t->width);
+    dt_image_window shown = dt_image_unpad((int)all.rows, (int)all.columns, (int)t->height, (int)t->width);
     int64_t n = 0;
     if (!out)
-        return s.rows > 0 && s.columns >= 0 ? s.rows * (s.columns + 1) : 0;
-    for (int64_t y = s.top; y < s.top + s.rows; y++) {
-        for (int64_t x = s.left; x < s.left + s.columns; x++) {
+        return (int64_t)shown.height * (shown.width + 1);
+    for (int64_t y = shown.top; y < shown.top + shown.height; y++) {
+        for (int64_t x = shown.left; x < shown.left + shown.width; x++) {
             int64_t tile = y / one.rows * t->grid_columns + x / one.columns;
             int64_t in_tile = y % one.rows * one.columns + x % one.columns;
             out[n++] = (int32_t)(-1 - (first + tile * one.rows * one.columns + in_tile));

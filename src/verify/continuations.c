@@ -47,6 +47,8 @@ static dt_status compare(dt_report *report, dt_model *model, const dt_recording 
     DT_PASS(dt_recording_ints(r, name, report->arena, &recorded, &shape, err));
     if (!recorded)
         return DT_OK;
+    if (in->words.batch) /* generation does not take pictures yet */
+        return dt_report_unchecked(report, name, err);
     if (shape.rank != 2 || shape.dim[0] != in->target.batch)
         return dt_fail(err, DT_FORMAT, "%s is %s, expected %lld rows", name, dt_shape_print(&shape).text,
                        (long long)in->target.batch);

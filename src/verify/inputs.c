@@ -118,6 +118,11 @@ static dt_status read_targets(const reading *in, dt_replay_inputs *out, dt_error
 
 /* ---- pictures ---- */
 
+static bool among_words(const dt_model_config *c)
+{
+    return c->vision && c->projection;
+}
+
 /* So many rows of each picture, as packed rows. */
 static dt_status batch_of(dt_arena *arena, int64_t count, int64_t rows, dt_row_batch *out, dt_error *err)
 {
@@ -162,6 +167,8 @@ static dt_status read_raw_pictures(const reading *in, const dt_model_config *tow
                                    dt_error *err)
 {
     dt_replay_pixels made;
+    if (among_words(in->config) && !dt_stored_set_find(in->recording->tensors, "in.image.0"))
+        return DT_OK; /* words alone */
     DT_PASS(dt_replay_pixels_make(in->recording, in->model, in->arena, &made, err));
     if (made.count == 0)
         return dt_fail(err, DT_NOT_FOUND, "the recording %s has neither in.pixels nor in.image.0",
@@ -184,6 +191,11 @@ static dt_status read_pictures(const reading *in, dt_replay_inputs *out, dt_erro
         return dt_fail(err, DT_FORMAT, "in.pixels is %s, expected [pictures, %lld, height, width]",
                        dt_shape_print(&shape).text, (long long)tower->num_channels);
     return pack_pixels(tower, in->arena, pixels, &shape, out, err);
+}
+
+static dt_status read_seen(const reading *in, dt_replay_inputs *out, dt_error *err)
+{
+    return dt_replay_read_seen(in->recording, in->model, in->config, in->arena, out, err);
 }
 
 static dt_status read_features(const reading *in, dt_replay_inputs *out, dt_error *err)
@@ -266,7 +278,7 @@ static const struct {
 } kinds[] = {
     {dt_replay_two_sided, read_source}, {dt_config_reads, read_target}, {is_bert, read_bert},
     {pools_texts, read_pooled_rows},    {sees, read_pictures},          {is_projector, read_features},
-    {names_words, read_targets},        {has_row_loss, read_row_loss}};
+    {names_words, read_targets},        {has_row_loss, read_row_loss},  {among_words, read_seen}};
 
 dt_status dt_replay_inputs_read(const dt_recording *r, const char *model, const dt_model_config *config,
                                 dt_arena *arena, dt_replay_inputs *out, dt_error *err)
@@ -325,6 +337,21 @@ static dt_status make_features(dt_arena *arena, const dt_model_config *c, dt_rep
     return out->features ? batch_of(arena, 2, ROWS, &out->vision, err) : DT_NO_MEMORY;
 }
 
+/* The first text shows both pictures, one behind its first word and one at its end; no other token stands for one. */
+static dt_status make_seen(dt_arena *arena, const dt_model_config *c, dt_replay_inputs *out, dt_error *err)
+{
+    int32_t *tokens = out->target.tokens, last = out->target.cu_seqlens[1] - 1;
+    for (int64_t i = 0; i < out->target.total; i++)
+        if (tokens[i] == c->image_token_index)
+            tokens[i] = tokens[i] > 0 ? 0 : 1;
+    if (last > 1)
+        tokens[1] = tokens[last] = (int32_t)c->image_token_index;
+    DT_PASS(make_pictures(arena, c->vision, out, err));
+    if (last <= 1)
+        out->pictures.images = 0; /* no room: words alone */
+    return last > 1 ? dt_replay_see(c, arena, out, err) : DT_OK;
+}
+
 dt_status dt_replay_inputs_make(const dt_model_config *c, dt_arena *arena, dt_replay_inputs *out,
                                 dt_error *err)
 {
@@ -338,6 +365,8 @@ dt_status dt_replay_inputs_make(const dt_model_config *c, dt_arena *arena, dt_re
     DT_PASS(make_prompts(arena, c, 2, &out->target, err));
     if (pools_texts(c))
         DT_PASS(find_pooled_rows(c, arena, out, err));
+    if (among_words(c))
+        return make_seen(arena, c, out, err);
     if (!is_bert(c))
         return DT_OK;
     out->token_types = DT_NEW_ARRAY(arena, int32_t, out->target.total);

@@ -60,6 +60,22 @@ static dt_status add_tiles(dt_replay_pixels *p, dt_arena *arena, const dt_pixels
     return DT_OK;
 }
 
+static dt_status add_tiling(dt_replay_pixels *p, dt_arena *arena, const dt_pixels *made, dt_error *err)
+{
+    dt_tiling *grown = DT_NEW_ARRAY(arena, dt_tiling, p->pictures + 1);
+    if (!grown)
+        return dt_fail_memory(err, (size_t)p->pictures * sizeof *grown, "pictures");
+    if (p->pictures)
+        memcpy(grown, p->tiling, (size_t)p->pictures * sizeof *grown);
+    grown[p->pictures++] = (dt_tiling){.tiles = made->tiles,
+                                       .grid_rows = made->grid_rows,
+                                       .grid_columns = made->grid_columns,
+                                       .height = made->image_height,
+                                       .width = made->image_width};
+    p->tiling = grown;
+    return DT_OK;
+}
+
 static dt_status process(const dt_image_processor *processor, const dt_stored_tensor *t, dt_arena *arena,
                          dt_replay_pixels *out, dt_error *err)
 {
@@ -70,6 +86,8 @@ static dt_status process(const dt_image_processor *processor, const dt_stored_te
         status = dt_image_process(processor, image, &made, err);
     if (status == DT_OK)
         status = add_tiles(out, arena, &made, err);
+    if (status == DT_OK)
+        status = add_tiling(out, arena, &made, err);
     dt_pixels_free(&made);
     dt_image_close(image);
     return status;

@@ -117,10 +117,29 @@ static dt_status read_all(const dt_recording *r, const char *name, dt_dtype dtyp
     return DT_OK;
 }
 
+/* Labels are points too: whole numbers, which f32 holds up to 2²⁴, far beyond any vocabulary. */
+static dt_status read_numbers(const dt_recording *r, const char *name, dt_arena *arena, float **out,
+                              dt_shape *shape, dt_error *err)
+{
+    void *data;
+    int64_t count;
+    DT_PASS(read_all(r, name, DT_I32, arena, &data, shape, err));
+    *out = data;
+    for (int64_t i = dt_shape_elements(shape, &count) ? count : 0; i-- > 0;) {
+        int32_t whole;
+        memcpy(&whole, (char *)data + (size_t)i * sizeof whole, sizeof whole);
+        (*out)[i] = (float)whole;
+    }
+    return DT_OK;
+}
+
 dt_status dt_recording_floats(const dt_recording *r, const char *name, dt_arena *arena, float **out,
                               dt_shape *shape, dt_error *err)
 {
     void *data;
+    const dt_stored_tensor *t = dt_stored_set_find(r->tensors, name);
+    if (t && t->dtype == DT_I32)
+        return read_numbers(r, name, arena, out, shape, err);
     dt_status status = read_all(r, name, DT_F32, arena, &data, shape, err);
     *out = data;
     return status;

@@ -10,6 +10,8 @@
 #include <stdlib.h>
 #include <string.h>
 
+enum { MERGED_POINTS = 2 };
+
 struct dt_replay {
     dt_arena *arena;
     dt_graph *graph;
@@ -79,6 +81,8 @@ static dt_status build(dt_replay *r, const dt_layer_spec *spec, dt_error *err)
                                 .images = in->vision.batch,
                                 .patches = in->pictures.patches ? in->pictures.patches : in->vision.total,
                                 .vision_tokens = in->vision.total,
+                                .features = in->features_of.rows,
+                                .image_rows = in->image_rows.rows,
                                 .kv_dtype = DT_F32};
     const dt_model_type *type = dt_model_type_find(r->config->family);
     if (!in->gradients || !in->loss)
@@ -126,7 +130,9 @@ static dt_status bind_counts(dt_replay *r, dt_error *err)
                  {"tokens", in->target.total},
                  {"images", in->vision.batch},
                  {"patches", in->pictures.patches},
-                 {"vision_tokens", in->vision.total}};
+                 {"vision_tokens", in->vision.total},
+                 {"features", in->features_of.rows},
+                 {"image_rows", in->image_rows.rows}};
     for (size_t i = 0; i < sizeof count / sizeof count[0]; i++)
         for (int k = 0; k < r->graph->axis_count; k++)
             if (strcmp(r->graph->axis[k]->name, count[i].axis) == 0)
@@ -148,7 +154,8 @@ static dt_status bind(dt_replay *r, dt_error *err)
                  {"labels", in->labels},
                  {"loss_mask", in->loss_mask},
                  {"hidden_weight", in->hidden_weight},
-                 {"image_features", in->features}};
+                 {"image_features", in->features},
+                 {"merged_rows", in->merged_rows}};
     dt_picture_input picture;
     DT_PASS(bind_counts(r, err));
     if (dt_replay_two_sided(r->config)) {
@@ -160,6 +167,8 @@ static dt_status bind(dt_replay *r, dt_error *err)
     for (size_t i = 0; i < sizeof input / sizeof input[0]; i++)
         DT_PASS(bind_one(r, input[i].name, input[i].data, err));
     for (int i = 0; (picture = dt_pictures_input(&in->pictures, i)).name; i++)
+        DT_PASS(bind_one(r, picture.name, picture.data, err));
+    for (int i = 0; (picture = dt_features_input(&in->features_of, &in->image_rows, i)).name; i++)
         DT_PASS(bind_one(r, picture.name, picture.data, err));
     return DT_OK;
 }
@@ -175,7 +184,8 @@ static const dt_row_batch *rows_of(const dt_replay *r, const dt_axis *axis)
         const dt_row_batch *rows;
     } side[] = {{"source_tokens", two ? &r->inputs.source : &r->inputs.target},
                 {"tokens", &r->inputs.target},
-                {"vision_tokens", &r->inputs.vision}};
+                {"vision_tokens", &r->inputs.vision},
+                {"features", &r->inputs.projected}};
     for (size_t i = 0; axis && i < sizeof side / sizeof side[0]; i++)
         if (strcmp(axis->name, side[i].axis) == 0)
             return side[i].rows;
@@ -202,16 +212,37 @@ static dt_status describe_point(dt_replay *r, const char *name, const dt_tensor 
     return DT_OK;
 }
 
+/* What became of labels and mask among pictures is no tensor of the graph, but a point of recordings. */
+static void add_merged(dt_replay *r)
+{
+    const dt_replay_inputs *in = &r->inputs;
+    const struct {
+        const char *name;
+        const float *data;
+    } merged[] = {{"out.merged_labels", in->merged_labels},
+                  {"out.merged_loss_mask", in->merged_labels ? in->loss_mask : NULL}};
+    for (int i = 0; i < MERGED_POINTS; i++)
+        if (merged[i].data)
+            r->point[r->point_count++] =
+                (dt_replay_value){.name = merged[i].name,
+                                  .data = merged[i].data,
+                                  .rows = &in->target,
+                                  .width = 1,
+                                  .stride = 1,
+                                  .shape = dt_shape_of(2, (int64_t[]){in->target.batch, in->target.length})};
+}
+
 static dt_status collect_points(dt_replay *r, dt_error *err)
 {
     const dt_graph *g = r->graph; /* by name: where norms end the layers, the last one is `hidden` too */
-    r->point = DT_NEW_ARRAY(r->arena, dt_replay_value, g->named_count);
+    r->point = DT_NEW_ARRAY(r->arena, dt_replay_value, g->named_count + MERGED_POINTS);
     if (!r->point)
         return dt_fail_memory(err, 0, "the list of points");
     for (int i = 0; i < g->named_count; i++)
         if (g->named[i].tensor->kind == DT_TENSOR_VALUE)
             DT_PASS(
                 describe_point(r, g->named[i].name, g->named[i].tensor, &r->point[r->point_count++], err));
+    add_merged(r);
     return DT_OK;
 }
 

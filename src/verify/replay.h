@@ -6,6 +6,7 @@
 
 #include "backend/backend.h"
 #include "models/build.h"
+#include "models/features.h"
 #include "models/pictures.h"
 #include "verify/rows.h"
 
@@ -28,7 +29,13 @@ typedef struct dt_replay_inputs {
     const int32_t *pooled_rows;       /* [B]: a text tower's */
     const int32_t *sentence_order;    /* [B], or NULL: no part of the loss */
     const float *sentence_order_mask; /* [B]: 0 where it is unknown */
-    bool gradients;                   /* of out.loss, for every parameter: points "grad.CANONICAL" */
+    /* pictures among words (seen.c): then `target` has merged rows, and labels and mask theirs */
+    dt_row_batch words, projected; /* the texts as they were; projected rows of each tile */
+    dt_features features_of;
+    dt_image_rows image_rows;
+    int32_t *merged_rows;       /* [T] */
+    const float *merged_labels; /* [T], where texts became longer, or NULL */
+    bool gradients;             /* of out.loss, for every parameter: points "grad.CANONICAL" */
 } dt_replay_inputs;
 
 typedef struct dt_replay dt_replay;
@@ -65,6 +72,8 @@ dt_status dt_replay_inputs_read(const dt_recording *r, const char *model, const 
 typedef struct dt_replay_pixels {
     int64_t count; /* 0: the recording has no raw pictures */
     dt_picture *picture;
+    int64_t pictures;
+    dt_tiling *tiling; /* of each raw picture */
     bool exact; /* Pillow's arithmetic, which is the same everywhere; torchvision's is within a step of 255 */
     double step; /* … which makes so much of a pixel, at most */
 } dt_replay_pixels;
@@ -72,6 +81,11 @@ typedef struct dt_replay_pixels {
 /* Errors: DT_NOT_FOUND the model's folder has no processor. */
 dt_status dt_replay_pixels_make(const dt_recording *r, const char *model, dt_arena *arena,
                                 dt_replay_pixels *out, dt_error *err);
+/* Put pictures in their places among the words of `target`: as the recording says, or one tile each. */
+dt_status dt_replay_read_seen(const dt_recording *r, const char *model, const dt_model_config *config,
+                              dt_arena *arena, dt_replay_inputs *inputs, dt_error *err);
+dt_status dt_replay_see(const dt_model_config *config, dt_arena *arena, dt_replay_inputs *inputs,
+                        dt_error *err);
 /* Fixed inputs for this model, which no recording has: two models are compared by them. */
 dt_status dt_replay_inputs_make(const dt_model_config *config, dt_arena *arena, dt_replay_inputs *out,
                                 dt_error *err);
