@@ -27,9 +27,48 @@ typedef struct embedding {
     dt_graph *graph;
     dt_executor *executor;
     int64_t rows, sequences; /* capacities */
-    int32_t *tokens, *token_types, *positions, *cu_seqlens;
+    int32_t *tokens, *token_types, *positions, *cu_seqlens, *pooled_rows;
     dt_embeddings *result;
 } embedding;
+
+/* ---- text towers ---- */
+
+bool dt_projects_texts(const dt_model_config *c)
+{
+    return dt_config_compares(c) || (c->text_projection_dim && !c->text_projection_pools);
+}
+
+dt_pooling dt_text_tower_pooling(const dt_model_config *c)
+{
+    return dt_projects_texts(c) ? DT_POOLING_PROJECTION : DT_POOLING_POOLER;
+}
+
+/* A tower that reads texts of one length, padding and all, is given that length. */
+static bool pads(const dt_model_config *c)
+{
+    return c->text_pooling == DT_TEXT_POOL_LAST && c->pad_token_id >= 0;
+}
+
+/* Is there one row a text where the values are? */
+static bool one_row(const embedding *e)
+{
+    return e->options->pooling == DT_POOLING_POOLER || e->options->pooling == DT_POOLING_PROJECTION;
+}
+
+static const char *point_of(const embedding *e)
+{
+    return e->options->pooling == DT_POOLING_PROJECTION ? "out.text_features"
+           : e->options->pooling == DT_POOLING_POOLER   ? "out.pooled"
+                                                        : "out.hidden";
+}
+
+static int64_t width_of(const embedding *e)
+{
+    const dt_model_config *c = e->model->config;
+    bool projected = e->options->pooling == DT_POOLING_PROJECTION ||
+                     (e->options->pooling == DT_POOLING_POOLER && c->text_projection_pools);
+    return projected ? dt_config_features(c) : c->hidden_size;
+}
 
 /* ---- what is asked ---- */
 
@@ -58,7 +97,7 @@ static dt_status measure(embedding *e, size_t text, dt_error *err)
     if (e->length[text] > positions && !e->options->truncate)
         return dt_fail(err, DT_INVALID, "text %zu has %zu tokens, but the model has %" PRId64 " positions",
                        text, in->count, positions);
-    if (e->length[text] > positions)
+    if (e->length[text] > positions || pads(c))
         e->length[text] = positions;
     DT_PASS(check_ids(text, "id", in->tokens, (int64_t)in->count, c->vocab_size, err));
     if (!in->token_types)
@@ -114,7 +153,8 @@ static dt_status plan(embedding *e, dt_error *err)
     DT_PASS(bind(e, "positions", &e->positions, e->rows, err));
     DT_PASS(bind(e, "token_types", &e->token_types, e->rows, err));
     DT_PASS(bind(e, "cu_seqlens", &e->cu_seqlens, e->sequences + 1, err));
-    return e->options->pooling == DT_POOLING_POOLER
+    DT_PASS(bind(e, "pooled_rows", &e->pooled_rows, e->sequences, err));
+    return dt_graph_find(e->graph, "first_rows")
                ? dt_executor_bind(e->executor, "first_rows", e->cu_seqlens, err) /* where each text begins */
                : DT_OK;
 }
@@ -125,11 +165,11 @@ static dt_status plan(embedding *e, dt_error *err)
 static void put_text(const embedding *e, size_t text, int64_t at)
 {
     const dt_embed_input *in = &e->input[text];
-    int64_t n = e->length[text];
+    int64_t n = e->length[text], count = (int64_t)in->count, last = n < count ? n - 1 : count - 1;
     for (int64_t i = 0; i < n; i++) {
-        int64_t from = i == n - 1 ? (int64_t)in->count - 1 : i;
-        e->tokens[at + i] = in->tokens[from];
-        e->token_types[at + i] = in->token_types ? in->token_types[from] : 0;
+        int64_t from = i == last ? count - 1 : i;
+        e->tokens[at + i] = i > last ? (int32_t)e->model->config->pad_token_id : in->tokens[from];
+        e->token_types[at + i] = i <= last && in->token_types ? in->token_types[from] : 0;
     }
     dt_model_number_positions(e->model->config, e->tokens + at, n, e->positions + at);
 }
@@ -142,7 +182,9 @@ static int64_t pack(const embedding *e, size_t first)
     while (first + (size_t)count < e->count && count < e->sequences &&
            rows + e->length[first + (size_t)count] <= e->rows) {
         put_text(e, first + (size_t)count, rows);
-        rows += e->length[first + (size_t)count];
+        int64_t n = e->length[first + (size_t)count];
+        e->pooled_rows[count] = (int32_t)(rows + dt_model_pooled_row(e->model->config, e->tokens + rows, n));
+        rows += n;
         e->cu_seqlens[++count] = (int32_t)rows;
     }
     return count;
@@ -159,14 +201,13 @@ static dt_status keep(embedding *e, size_t text, const float *row, int64_t n, dt
 
 static dt_status run(embedding *e, size_t first, int64_t count, dt_error *err)
 {
-    bool pooler = e->options->pooling == DT_POOLING_POOLER;
     dt_data out;
     DT_PASS(dt_executor_count(e->executor, "tokens", e->cu_seqlens[count], err));
     DT_PASS(dt_executor_count(e->executor, "sequences", count, err));
     DT_PASS(dt_executor_run(e->executor, err));
-    DT_PASS(dt_executor_read(e->executor, pooler ? "out.pooled" : "out.hidden", &out, err));
+    DT_PASS(dt_executor_read(e->executor, point_of(e), &out, err));
     for (int64_t i = 0; i < count; i++) {
-        int64_t at = pooler ? i : e->cu_seqlens[i];
+        int64_t at = one_row(e) ? i : e->cu_seqlens[i];
         const float *row = (const float *)out.data + at * dt_embeddings_width(e->result);
         DT_PASS(keep(e, first + (size_t)i, row, e->length[first + (size_t)i], err));
     }
@@ -179,9 +220,9 @@ static dt_status embed(embedding *e, dt_error *err)
 {
     if (!dt_config_reads(e->model->config))
         return dt_fail(err, DT_UNSUPPORTED, "this %s reads no text to embed", e->model->config->family);
-    if (e->options->pooling == DT_POOLING_PROJECTION)
+    if (e->options->pooling == DT_POOLING_PROJECTION && !dt_projects_texts(e->model->config))
         return dt_fail(err, DT_UNSUPPORTED, "this %s has no projection", e->model->config->family);
-    DT_PASS(dt_embeddings_create(&e->result, e->count, e->model->config->hidden_size, err));
+    DT_PASS(dt_embeddings_create(&e->result, e->count, width_of(e), err));
     if (!(e->arena = dt_arena_create()))
         return dt_fail_memory(err, 0, "a batch of texts");
     DT_PASS(resolve(e, err));

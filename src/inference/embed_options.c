@@ -110,6 +110,8 @@ dt_status dt_embed_options_of(const dt_model *model, dt_embed_options *options, 
     *options = plain;
     if (dt_config_is_tower(model->config))
         options->pooling = dt_tower_pooling(model->config);
+    if (model->config->text_pooling != DT_TEXT_POOL_NONE)
+        options->pooling = dt_text_tower_pooling(model->config);
     if (!folder)
         return DT_OK;
     dt_arena *arena = dt_arena_create();

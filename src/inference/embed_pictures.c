@@ -8,7 +8,7 @@
 
 /* One call: where in a step's outputs a picture's rows are. */
 typedef struct embedding {
-    const dt_model_config *tower;
+    const dt_model_config *model, *tower; /* the same, where the tower stands alone */
     const dt_embed_options *options;
     dt_embeddings *result;
 } embedding;
@@ -37,7 +37,7 @@ static dt_status check(const embedding *e, dt_error *err)
                    ? DT_OK
                    : dt_fail(err, DT_UNSUPPORTED, "this %s has no pooler", c->family);
     case DT_POOLING_PROJECTION:
-        return c->projection_dim && c->vision_pooling != DT_POOL_NONE
+        return (c->projection_dim || dt_config_compares(e->model)) && c->vision_pooling != DT_POOL_NONE
                    ? DT_OK
                    : dt_fail(err, DT_UNSUPPORTED, "this %s has no projection", c->family);
     }
@@ -83,9 +83,10 @@ static dt_status take(void *user, size_t first, const dt_pictures *packed, const
 dt_status dt_embed_pictures(dt_embeddings **out, dt_model *model, size_t count, const dt_planes *pictures,
                             const dt_embed_options *options, dt_error *err)
 {
-    embedding e = {.tower = model->config};
+    const dt_model_config *c = model->config;
+    embedding e = {.model = c, .tower = c->vision ? c->vision : c};
     dt_embed_options defaults = DT_EMBED_OPTIONS_DEFAULT;
-    defaults.pooling = dt_tower_pooling(e.tower);
+    defaults.pooling = dt_config_compares(c) ? DT_POOLING_PROJECTION : dt_tower_pooling(e.tower);
     e.options = options ? options : &defaults;
     const dt_look look = {.model = model,
                           .picture = pictures,
@@ -96,7 +97,7 @@ dt_status dt_embed_pictures(dt_embeddings **out, dt_model *model, size_t count, 
                           .user = &e};
     *out = NULL;
     DT_PASS(check(&e, err));
-    bool projected = e.options->pooling == DT_POOLING_PROJECTION;
+    bool projected = e.options->pooling == DT_POOLING_PROJECTION && e.tower->projection_dim;
     dt_status status = dt_embeddings_create(&e.result, count,
                                             projected ? e.tower->projection_dim : e.tower->hidden_size, err);
     dt_model_enter(model);

@@ -84,6 +84,11 @@ void dt_embeddings_destroy(dt_embeddings *e)
     free(e);
 }
 
+size_t dt_embeddings_count(const dt_embeddings *e)
+{
+    return e->count;
+}
+
 int64_t dt_embeddings_width(const dt_embeddings *e)
 {
     return e->width;

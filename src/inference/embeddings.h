@@ -17,5 +17,9 @@ dt_status dt_embeddings_keep(dt_embeddings *e, size_t index, const float *row, i
 
 /* What a tower makes of a picture by itself: what it projects, else pools, else the mean over its patches. */
 dt_pooling dt_tower_pooling(const dt_model_config *tower);
+/* What a text tower makes of a text: its projection where it has one or is compared with pictures, else its one row. */
+dt_pooling dt_text_tower_pooling(const dt_model_config *config);
+/* Has it a projection of texts that is no part of pooling, or pictures to compare with? */
+bool dt_projects_texts(const dt_model_config *config);
 
 #endif

@@ -139,8 +139,9 @@ static dt_status look(looking *k, dt_error *err)
 
 dt_status dt_look_at(const dt_look *given, dt_error *err)
 {
+    const dt_model_config *c = given->model->config;
     looking k = {.look = given,
-                 .tower = given->model->config,
+                 .tower = c->vision ? c->vision : c,
                  .budget = given->max_batch > 0 ? given->max_batch : DEFAULT_BATCH};
     if (!(k.arena = dt_arena_create()))
         return dt_fail_memory(err, 0, "pictures");

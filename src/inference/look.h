@@ -23,7 +23,7 @@ typedef struct dt_look {
 
 /*
  * Look at all pictures, in order. The caller holds the model's turn.
- * Errors: DT_UNSUPPORTED the model is no tower, DT_INVALID a picture without pixels, DT_MISMATCH one of a size that the
+ * Errors: DT_UNSUPPORTED the model is no tower and has none, DT_INVALID a picture without pixels, DT_MISMATCH one of a size that the
  * tower has no positions for, and whatever `take` says.
  */
 dt_status dt_look_at(const dt_look *look, dt_error *err);

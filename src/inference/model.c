@@ -284,8 +284,8 @@ static dt_status graph_forms(const dt_model *m, dt_build_mode mode, dt_form_user
 dt_status dt_model_forms(const dt_model *m, dt_form_user use, void *user, dt_error *err)
 {
     DT_PASS(graph_forms(m, DT_BUILD_FULL, use, user, err));
-    if (!dt_config_reads(m->config))
-        return DT_OK;
+    if (!dt_config_reads(m->config) || m->config->text_pooling != DT_TEXT_POOL_NONE)
+        return DT_OK; /* towers: one graph has all there is */
     bool encodes = m->config->encoder_only || strcmp(m->config->model_type, "bert") == 0;
     if (encodes || dt_model_has_encoder(m))
         DT_PASS(graph_forms(m, DT_BUILD_EMBED, use, user, err));

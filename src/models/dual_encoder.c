@@ -94,7 +94,8 @@ static dt_status build_both(dt_graph *g, const dt_model_config *c, const dt_buil
         dt_point(g, pictures, "out.image_features")->keep = true;
     }
     if (reads) {
-        texts = of_length_one(g, read_texts(g, c, o, "out.text."), "text_features.unit", width);
+        const char *point = o->mode == DT_BUILD_EMBED ? "out." : "out.text.";
+        texts = of_length_one(g, read_texts(g, c, o, point), "text_features.unit", width);
         dt_point(g, texts, "out.text_features")->keep = true;
     }
     if (sees && reads)
@@ -102,7 +103,7 @@ static dt_status build_both(dt_graph *g, const dt_model_config *c, const dt_buil
     return DT_OK;
 }
 
-/* Without words nothing is read, without pictures nothing is seen: an embedding asks for one side alone. */
+/* Without words nothing is read, without pictures nothing is seen: an embedding asks for one side, as if it stood alone. */
 dt_status dt_build_dual_encoder(dt_graph *g, const dt_model_config *c, const dt_build_options *o,
                                 dt_error *err)
 {

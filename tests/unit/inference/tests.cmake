@@ -7,6 +7,7 @@ dt_test(inference/ragged_test LABELS threads LIBS PkgConfig::jansson WRAP malloc
 dt_test(inference/wrapper_test LIBS PkgConfig::jansson)
 dt_test(inference/embed_test LABELS threads LIBS PkgConfig::jansson)
 dt_test(inference/embed_pictures_test LABELS threads LIBS PkgConfig::jansson)
+dt_test(inference/similarity_test LABELS threads LIBS PkgConfig::jansson)
 dt_test(inference/among_test LIBS PkgConfig::jansson)
 dt_test(inference/conversation_test)
 dt_test(inference/loading_test)

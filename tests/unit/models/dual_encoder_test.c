@@ -62,7 +62,7 @@ static void dual_encoder__a_text_stands_by_the_row_that_transformers_takes(void 
 static dt_graph *graph_of(const pair *p, dt_build_options o, dt_error *err)
 {
     dt_graph *g = dt_graph_create(err);
-    o.mode = DT_BUILD_EMBED;
+    o.mode = o.images && o.tokens ? DT_BUILD_FULL : DT_BUILD_EMBED;
     assert_ok(dt_model_build(g, &p->text, &o, err), *err);
     return g;
 }
