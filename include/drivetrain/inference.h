@@ -17,6 +17,7 @@
 #define DRIVETRAIN_INFERENCE_H
 
 #include <drivetrain/checkpoint.h>
+#include <drivetrain/image.h>
 #include <drivetrain/layer_spec.h>
 
 #ifdef __cplusplus
@@ -138,6 +139,9 @@ typedef struct dt_prompt {
     size_t count;
     const int32_t *decoder_tokens; /**< T5: how the answer starts; NULL = the decoder start token */
     size_t decoder_count;
+    /** LLaVA: pictures in the order of their places among the tokens (picture.h says how these are told); borrowed. */
+    const dt_pixels *pictures;
+    size_t picture_count;
 } dt_prompt;
 
 typedef struct dt_generate_options {
@@ -220,6 +224,7 @@ typedef struct dt_generation dt_generation;
  *
  * Errors   DT_INVALID  an empty prompt, an id outside the vocabulary, or a prompt longer than the model's
  *                      positions: names the row, the id and the limit
+ *          DT_MISMATCH  more or fewer image tokens than pictures: names the row and both
  */
 dt_status dt_generate(dt_generation **out, dt_model *model, size_t count, const dt_prompt *prompts,
                       const dt_generate_options *options, dt_error *err);

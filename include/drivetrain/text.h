@@ -22,7 +22,22 @@ typedef struct dt_text_prompt {
     const char *text; /**< UTF-8, terminated */
     const int32_t *tokens;
     size_t count;
+    /** LLaVA: pictures in the order of their places in the text, which are told by the tokenizer's image token
+     *  (dt_text_image_token); borrowed. */
+    const dt_pixels *pictures;
+    size_t picture_count;
 } dt_text_prompt;
+
+/** How a text tells a picture's place: "<image>", or as the model's tokenizer spells it; NULL: it sees no pictures. */
+const char *dt_text_image_token(const dt_model *model, const dt_tokenizer *tokenizer);
+
+/**
+ * A text with pictures as ids: image tokens where they are spelled, one each; also where the tokenizer has none (Megatron).
+ *
+ * Memory   *ids is the caller's, freed with dt_free
+ */
+dt_status dt_text_encode(const dt_model *model, const dt_tokenizer *tokenizer, const char *text, size_t bytes,
+                         const dt_encode_options *options, int32_t **ids, size_t *count, dt_error *err);
 
 typedef struct dt_text_options {
     dt_generate_options generate; /**< its on_token is replaced by on_text */

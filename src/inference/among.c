@@ -1,12 +1,13 @@
 /*
- * among.c - pictures among words: counts a picture's rows, orders those of its tiles, gives each its place in a prompt.
+ * among.c - pictures among words: counts a picture's rows, and gives each its place in a prompt.
  *
- * Peers  transformers models/llava_next (pack_image_features, unpad_image) · megatron core/models/multimodal/llava_model.py
+ * Which rows these are is models/features.c's.
  */
 #include "inference/among.h"
 
 #include "base/checked.h"
 #include "inference/model.h"
+#include "models/features.h"
 
 #include <inttypes.h>
 #include <stdlib.h>
@@ -14,96 +15,62 @@
 
 /* ---- the rows of one picture ---- */
 
-/* Patches of one tile, and of all that lie in the grid. */
-typedef struct layout {
-    dt_patch_grid tile, canvas;
-    dt_image_window shown; /* what of the canvas is picture, and not padding */
-} layout;
-
-static bool has_lines(const dt_model_config *c, const dt_pixels *p)
-{
-    return c->image_newline && p->tiles > 1;
-}
-
-static layout layout_of(const dt_model_config *c, const dt_pixels *p)
-{
-    layout l = {.tile = {p->height / c->vision->patch_dim, p->width / c->vision->patch_dim}};
-    l.canvas = (dt_patch_grid){l.tile.rows * p->grid_rows, l.tile.columns * p->grid_columns};
-    if (has_lines(c, p))
-        l.shown = dt_image_unpad((int)l.canvas.rows, (int)l.canvas.columns, p->image_height, p->image_width);
-    return l;
-}
-
-int64_t dt_among_tile_rows(const dt_model_config *c, const dt_pixels *p)
-{
-    layout l = layout_of(c, p);
-    int64_t rows = l.tile.rows * l.tile.columns + (c->drop_class_token ? 0 : c->vision->class_token_len);
-    return c->pixel_shuffle ? rows / 4 : rows;
-}
-
 static dt_status check_picture(const dt_model_config *c, const dt_pixels *p, dt_error *err)
 {
+    enum { MAX_TILES = 1 << 16 };
     if (!c->vision || !c->projection)
         return dt_fail(err, DT_UNSUPPORTED, "this %s sees no pictures", c->family);
-    if (!p->values || p->tiles < 1 || p->height < c->vision->patch_dim || p->width < c->vision->patch_dim)
-        return dt_fail(err, DT_MISMATCH, "%d x %d pixels, and the tower's patches are %" PRId64, p->width,
-                       p->height, c->vision->patch_dim);
-    if (!has_lines(c, p))
-        return DT_OK;
-    if (!c->drop_class_token && c->vision->class_token_len)
-        return dt_fail(err, DT_UNSUPPORTED,
-                       "tiles put together have no place for their class tokens: "
-                       "\"vision_feature_select_strategy\" must be \"default\"");
-    if (p->grid_rows < 1 || p->grid_columns < 1 || p->tiles != 1 + (int64_t)p->grid_rows * p->grid_columns ||
-        p->overview != 0)
-        return dt_fail(err, DT_MISMATCH, "%" PRId64 " tiles are no overview and a grid of %d x %d", p->tiles,
-                       p->grid_rows, p->grid_columns);
+    if (!p->values || p->tiles < 1 || p->tiles > MAX_TILES || p->height < c->vision->patch_dim ||
+        p->width < c->vision->patch_dim)
+        return dt_fail(err, DT_MISMATCH,
+                       "%" PRId64 " tiles of %d x %d pixels, and the tower's patches are %" PRId64, p->tiles,
+                       p->width, p->height, c->vision->patch_dim);
+    return DT_OK;
+}
+
+/* What features.c asks of a picture's tiles: where the rows of each end. */
+static dt_status count_rows(const dt_model_config *c, const dt_pixels *p, dt_arena *arena, int64_t *rows,
+                            dt_error *err)
+{
+    const dt_model_config *tower = c->vision;
+    const dt_tiling tiling = {p->tiles, p->grid_rows, p->grid_columns, p->image_height, p->image_width};
+    dt_pictures tiles = {.images = p->tiles, .cu_seqlens = DT_NEW_ARRAY(arena, int32_t, p->tiles + 1)};
+    dt_features features;
+    dt_image_rows result;
+    int64_t own, all;
+    if (!tiles.cu_seqlens)
+        return dt_fail_memory(err, (size_t)p->tiles * sizeof(int32_t), "tiles");
+    own = (int64_t)(p->height / tower->patch_dim) * (p->width / tower->patch_dim) + tower->class_token_len;
+    if (!dt_mul_int64(own, p->tiles, &all) || all >= INT32_MAX)
+        return dt_fail(err, DT_LIMIT, "%" PRId64 " tiles of %" PRId64 " rows are too many", p->tiles, own);
+    for (int64_t i = 0; i < p->tiles; i++)
+        tiles.cu_seqlens[i + 1] = (int32_t)((i + 1) * own);
+    tiles.rows = all;
+    DT_PASS(dt_features_pack(&features, arena, c, &tiles, err));
+    DT_PASS(dt_image_rows_pack(&result, arena, c, &features, 1, &tiling, err));
+    *rows = result.rows;
     return DT_OK;
 }
 
 dt_status dt_among_rows(const dt_model_config *c, const dt_pixels *p, int64_t *rows, dt_error *err)
 {
     DT_PASS(check_picture(c, p, err));
-    int64_t own = dt_among_tile_rows(c, p);
-    layout l = layout_of(c, p);
-    if (has_lines(c, p))
-        *rows = own + (int64_t)l.shown.height * (l.shown.width + 1);
-    else if (!dt_mul_int64(own, p->tiles, rows) || *rows >= INT32_MAX)
-        return dt_fail(err, DT_LIMIT, "%" PRId64 " tiles of %" PRId64 " rows are too many", p->tiles, own);
-    else if (c->image_newline)
-        *rows += 1;
-    return DT_OK;
-}
-
-/* Row of the tile that holds a place of the canvas; tile 0 is the overview. */
-static int32_t row_at(const layout *l, int grid_columns, int64_t y, int64_t x)
-{
-    int64_t tile = 1 + y / l->tile.rows * grid_columns + x / l->tile.columns;
-    int64_t place = y % l->tile.rows * l->tile.columns + x % l->tile.columns;
-    return (int32_t)(tile * l->tile.rows * l->tile.columns + place);
-}
-
-void dt_among_order(const dt_model_config *c, const dt_pixels *p, int32_t *order)
-{
-    layout l = layout_of(c, p);
-    int64_t n = 0, plain = dt_among_tile_rows(c, p) * (has_lines(c, p) ? 1 : p->tiles);
-    while (n < plain) {
-        order[n] = (int32_t)n;
-        n++;
-    }
-    for (int y = 0; has_lines(c, p) && y < l.shown.height; y++) {
-        for (int x = 0; x < l.shown.width; x++)
-            order[n++] = row_at(&l, p->grid_columns, l.shown.top + y, l.shown.left + x);
-        order[n++] = DT_AMONG_NEWLINE;
-    }
-    if (c->image_newline && !has_lines(c, p))
-        order[n] = DT_AMONG_NEWLINE;
+    dt_arena *arena = dt_arena_create();
+    if (!arena)
+        return dt_fail_memory(err, 0, "a picture");
+    dt_status status = count_rows(c, p, arena, rows, err);
+    dt_arena_destroy(arena);
+    return status;
 }
 
 /* ---- places in a prompt ---- */
 
 static dt_status mismatch(const dt_model_config *c, size_t found, size_t pictures, size_t rows, dt_error *err)
 {
+    if (pictures == 0)
+        return dt_fail(err, DT_MISMATCH,
+                       "the prompt has %zu image token%s (id %" PRId64 "), and no picture is given", found,
+                       found == 1 ? "" : "s", c->image_token_index);
     return dt_fail(err, DT_MISMATCH,
                    "the prompt has %zu image token%s (id %" PRId64 "), but %zu picture%s given: one each is "
                    "expected, or all %zu that they take",

@@ -108,8 +108,11 @@ dt_status dt_embed_options_of(const dt_model *model, dt_embed_options *options, 
     static const dt_embed_options plain = DT_EMBED_OPTIONS_DEFAULT;
     const char *folder = dt_checkpoint_describe(model->checkpoint).path;
     *options = plain;
-    if (dt_config_is_tower(model->config))
-        options->pooling = dt_tower_pooling(model->config);
+    const dt_model_config *tower = dt_config_is_tower(model->config) ? model->config : model->config->vision;
+    if (tower)
+        options->pooling = dt_tower_pooling(tower);
+    if (tower && tower != model->config && options->pooling == DT_POOLING_PROJECTION)
+        options->pooling = DT_POOLING_POOLER; /* below a language model, it projects nothing */
     if (model->config->text_pooling != DT_TEXT_POOL_NONE)
         options->pooling = dt_text_tower_pooling(model->config);
     if (!folder)

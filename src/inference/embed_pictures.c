@@ -37,7 +37,8 @@ static dt_status check(const embedding *e, dt_error *err)
                    ? DT_OK
                    : dt_fail(err, DT_UNSUPPORTED, "this %s has no pooler", c->family);
     case DT_POOLING_PROJECTION:
-        return (c->projection_dim || dt_config_compares(e->model)) && c->vision_pooling != DT_POOL_NONE
+        return (e->model == c ? c->projection_dim > 0 : dt_config_compares(e->model)) &&
+                       c->vision_pooling != DT_POOL_NONE
                    ? DT_OK
                    : dt_fail(err, DT_UNSUPPORTED, "this %s has no projection", c->family);
     }

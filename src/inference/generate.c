@@ -9,6 +9,7 @@
 #include "inference/harvest.h"
 #include "inference/places.h"
 #include "inference/result.h"
+#include "inference/see.h"
 #include "inference/step.h"
 
 #include <stdlib.h>
@@ -30,6 +31,8 @@ typedef struct job {
     int64_t reading; /* of them are to be stored before the next is chosen */
     dt_beam_search search;
     dt_token_logprob *logprobs, *prompt_logprobs;
+    dt_arena *sight;    /* what was seen of the prompt's pictures; NULL: nothing */
+    const float **seen; /* [limit]: rows of it at their places; NULL where no prompt has pictures */
     /* of this step */
     int64_t output, outputs; /* its first row of logits, and how many */
     int64_t first;           /* position of the first's token */
@@ -50,6 +53,7 @@ typedef struct engine {
     dt_span *span;               /* [jobs]: prompts to encode, */
     int64_t *memory;             /* [jobs]: and where to */
     dt_session *session;
+    dt_eyes *eyes; /* NULL where no prompt has pictures */
     dt_harvest *harvest;
     dt_generation *result;
 } engine;
@@ -90,6 +94,7 @@ static dt_session_capacity capacity_for(engine *e)
         source += r->source.count;
         c.length = most(c.length, r->limit);
         c.memory_length = most(c.memory_length, r->source.count);
+        c.pictures |= r->picture_count > 0;
     }
     e->jobs = p->count;
     c.sequences = e->jobs * o->beams;
@@ -118,6 +123,8 @@ static dt_status make_job(engine *e, int64_t index, int64_t length, dt_error *er
         return dt_fail_memory(err, (size_t)length * sizeof *j->tokens, "a row");
     for (int64_t i = 0; i < n; i++)
         j->slot[i] = index * n + i;
+    if (e->eyes && !(j->seen = DT_NEW_ARRAY(e->arena, const float *, length)))
+        return dt_fail_memory(err, (size_t)length * sizeof *j->seen, "a row");
     return beams(e) ? dt_beam_search_create(&j->search, e->arena, &e->rules, length, err) : DT_OK;
 }
 
@@ -137,6 +144,8 @@ static dt_status make(engine *e, const dt_prompt *prompts, dt_error *err)
     e->memory = DT_NEW_ARRAY(e->arena, int64_t, e->jobs);
     if (!e->job || !e->span || !e->memory)
         return dt_fail_memory(err, (size_t)e->jobs * sizeof *e->job, "rows");
+    if (capacity.pictures)
+        DT_PASS(dt_eyes_create(&e->eyes, e->model, err));
     for (int64_t i = 0; i < e->jobs; i++)
         DT_PASS(make_job(e, i, capacity.length, err));
     DT_PASS(dt_harvest_create(&e->harvest, e->arena, e->model->pool, &e->rules, capacity.output_rows, err));
@@ -144,6 +153,30 @@ static dt_status make(engine *e, const dt_prompt *prompts, dt_error *err)
 }
 
 /* ---- rows come ---- */
+
+/* A prompt's pictures are looked at when its turn comes, once. */
+static dt_status look(engine *e, job *j, dt_error *err)
+{
+    const dt_request *r = j->request;
+    const dt_model_config *c = e->model->config;
+    float *rows = NULL;
+    if (r->picture_count && (j->sight = dt_arena_create()))
+        rows = DT_NEW_ARRAY(j->sight, float, r->picture_rows * c->hidden_size);
+    if (r->picture_count && !rows)
+        return dt_fail_memory(err, (size_t)(r->picture_rows * c->hidden_size) * sizeof *rows, "pictures");
+    dt_request_place(r, c, rows, j->seen);
+    if (!r->picture_count)
+        return DT_OK;
+    DT_TRY(dt_eyes_see(e->eyes, r->picture_count, r->pictures, rows, err), err, "while reading prompt %lld",
+           (long long)j->row);
+    return DT_OK;
+}
+
+static void close_eyes(job *j)
+{
+    dt_arena_destroy(j->sight);
+    j->sight = NULL;
+}
 
 static dt_status start_job(engine *e, job *j, dt_error *err)
 {
@@ -162,7 +195,7 @@ static dt_status start_job(engine *e, job *j, dt_error *err)
         DT_PASS(dt_generation_logprobs(e->result, j->count - 1, best, &j->prompt_logprobs, err));
     if (beams(e))
         dt_beam_search_begin(&j->search, j->tokens, j->count, j->request->limit);
-    return DT_OK;
+    return e->eyes ? look(e, j, err) : DT_OK;
 }
 
 /* Let the encoder read new prompts, as many together as its plan holds. */
@@ -204,6 +237,7 @@ static dt_status finish(engine *e, job *j, dt_finish why, int32_t end_token, dt_
     out->finish = why;
     out->end_token = end_token;
     j->phase = FREE;
+    close_eyes(j);
     dt_places_give(&e->places, j->request);
     for (int64_t b = 0; b < e->options->beams; b++)
         dt_session_release(e->session, j->slot[b]);
@@ -277,7 +311,7 @@ static dt_status pack_writing(engine *e, job *j, dt_error *err)
         dt_span span = {.tokens = tokens + j->count - 1, .count = 1};
         if (beams(e) && outgrown(e, j)) {
             dt_session_release(e->session, j->slot[b]);
-            span = (dt_span){.tokens = tokens, .count = j->count};
+            span = (dt_span){.tokens = tokens, .count = j->count, .seen = j->seen};
         }
         int64_t output;
         DT_PASS(dt_session_add(e->session, j->slot[b], &span, DT_WANT_LAST, &output, err));
@@ -309,6 +343,7 @@ static dt_status pack_reading(engine *e, job *j, int64_t *chunk, int64_t *scored
         return DT_OK;
     *chunk -= rows;
     dt_span span = {.tokens = j->tokens + stored, .count = rows, .length = j->reading};
+    span.seen = j->seen ? j->seen + stored : NULL;
     j->outputs = want == DT_WANT_ALL ? rows : want == DT_WANT_LAST;
     if (want == DT_WANT_LAST)
         j->first = stored + rows - 1;
@@ -478,6 +513,9 @@ dt_status dt_generate(dt_generation **out, dt_model *model, size_t count, const 
     *out = NULL;
     dt_model_enter(model);
     dt_status status = run(&e, prompts, err);
+    for (int64_t i = 0; e.job && i < e.jobs; i++)
+        close_eyes(&e.job[i]);
+    dt_eyes_destroy(e.eyes);
     dt_session_destroy(e.session);
     dt_model_leave(model);
     dt_arena_destroy(e.arena);

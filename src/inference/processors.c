@@ -28,13 +28,13 @@ static void penalise_repetition(const dt_rules *rules, const dt_row_so_far *row,
     float penalty = (float)rules->options->repetition_penalty;
     for (int64_t i = 0; i < row->count; i++) {
         int32_t t = row->tokens[i];
-        if (t >= rules->vocab || seen[t])
+        if (t < 0 || t >= rules->vocab || seen[t]) /* a picture's id may be below 0 */
             continue;
         seen[t] = 1;
         score[t] = score[t] < 0 ? score[t] * penalty : score[t] / penalty;
     }
     for (int64_t i = 0; i < row->count; i++)
-        if (row->tokens[i] < rules->vocab)
+        if (row->tokens[i] >= 0 && row->tokens[i] < rules->vocab)
             seen[row->tokens[i]] = 0;
 }
 

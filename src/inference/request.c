@@ -3,6 +3,8 @@
  */
 #include "inference/request.h"
 
+#include "inference/among.h"
+
 #include <inttypes.h>
 #include <math.h>
 #include <string.h>
@@ -80,8 +82,9 @@ dt_status dt_rules_resolve(dt_rules *out, const dt_model *model, const dt_genera
     return check_beams(o, err);
 }
 
+/* `seen`: an id that stands for pictures, whatever the vocabulary; else -1. */
 static dt_status check_ids(size_t row, const char *what, const int32_t *ids, int64_t count, int64_t vocab,
-                           int64_t positions, dt_error *err)
+                           int64_t positions, int64_t seen, dt_error *err)
 {
     if (count == 0)
         return dt_fail(err, DT_INVALID, "prompt %zu is empty%s", row, what);
@@ -90,13 +93,67 @@ static dt_status check_ids(size_t row, const char *what, const int32_t *ids, int
                        "prompt %zu has %" PRId64 " tokens%s, but the model has %" PRId64 " positions", row,
                        count, what, positions);
     for (int64_t i = 0; i < count; i++)
-        if (ids[i] < 0 || ids[i] >= vocab)
+        if ((ids[i] < 0 || ids[i] >= vocab) && (ids[i] != seen || seen == -1))
             return dt_fail(err, DT_INVALID,
                            "prompt %zu: token %" PRId64 " is id %" PRId32
                            "%s, but the vocabulary has %" PRId64 " ids",
                            row, i, ids[i], what, vocab);
     return DT_OK;
 }
+
+/* ---- pictures ---- */
+
+static dt_status expand(dt_request *r, dt_arena *arena, const dt_model *model, const dt_prompt *p,
+                        dt_error *err)
+{
+    int32_t *expanded, *copy;
+    size_t count;
+    DT_PASS(
+        dt_picture_expand(model, p->tokens, p->count, p->pictures, p->picture_count, &expanded, &count, err));
+    if ((copy = DT_NEW_ARRAY(arena, int32_t, count + 1)))
+        memcpy(copy, expanded, count * sizeof *copy);
+    dt_free(expanded);
+    r->tokens = copy;
+    r->start = (int64_t)count;
+    return copy ? DT_OK : dt_fail_memory(err, count * sizeof *copy, "a prompt");
+}
+
+static dt_status resolve_pictures(dt_request *r, dt_arena *arena, const dt_model *model, const dt_prompt *p,
+                                  const dt_rules *rules, dt_error *err)
+{
+    bool sees = model->config->vision && model->config->projection;
+    if (!sees && p->picture_count)
+        return dt_fail(err, DT_UNSUPPORTED, "a picture is given, and this %s sees none",
+                       model->config->family);
+    if (!sees)
+        return DT_OK;
+    if (p->picture_count && rules->options->prompt_logprobs)
+        return dt_fail(err, DT_UNSUPPORTED,
+                       "pictures have no log-probabilities: those of a prompt with pictures are not told");
+    DT_PASS(expand(r, arena, model, p, err));
+    r->pictures = p->pictures;
+    r->picture_count = p->picture_count;
+    for (size_t i = 0; i < p->picture_count; i++) {
+        int64_t rows;
+        DT_PASS(dt_among_rows(model->config, &p->pictures[i], &rows, err));
+        r->picture_rows += rows;
+    }
+    return DT_OK;
+}
+
+void dt_request_place(const dt_request *r, const dt_model_config *config, const float *rows,
+                      const float **seen)
+{
+    for (int64_t i = 0; i < r->start; i++) {
+        bool picture = r->picture_count && r->tokens[i] == config->image_token_index;
+        seen[i] = picture ? rows : NULL;
+        rows += picture ? config->hidden_size : 0;
+    }
+    for (int64_t i = r->start; i < r->limit; i++)
+        seen[i] = NULL; /* an answer has no pictures */
+}
+
+/* ---- the whole ---- */
 
 /* T5's decoder starts from what the prompt says, or the model's start token. */
 static dt_status resolve_decoder(dt_request *r, size_t row, const dt_prompt *p, const int32_t *start,
@@ -146,12 +203,15 @@ dt_status dt_requests_resolve(dt_request **out, dt_arena *arena, const dt_model 
     for (size_t i = 0; i < count; i++) {
         dt_request *r = &request[i];
         *r = (dt_request){.tokens = prompts[i].tokens, .start = (int64_t)prompts[i].count};
-        DT_PASS(check_ids(i, "", r->tokens, r->start, c->vocab_size, positions, err));
+        DT_TRY(resolve_pictures(r, arena, model, &prompts[i], rules, err), err, "while reading prompt %zu",
+               i);
+        DT_PASS(check_ids(i, "", r->tokens, r->start, c->vocab_size, positions,
+                          r->picture_count ? c->image_token_index : -1, err));
         if (dt_model_has_encoder(model)) {
             r->source = (dt_span){.tokens = r->tokens, .count = r->start};
             DT_PASS(resolve_decoder(r, i, &prompts[i], start, err));
-            DT_PASS(
-                check_ids(i, " for the decoder", r->tokens, r->start, c->padded_vocab_size, positions, err));
+            DT_PASS(check_ids(i, " for the decoder", r->tokens, r->start, c->padded_vocab_size, positions, -1,
+                              err));
         }
         r->limit = limit_of(rules->options, r->start, positions);
     }

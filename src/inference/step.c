@@ -34,6 +34,10 @@ struct dt_session {
     int32_t *tokens, *positions, *rope_lengths, *cu_seqlens, *past, *block_table, *output_rows;
     int32_t *memory_lengths, *memory_block_table;
     int32_t *source_tokens, *source_positions, *source_cu_seqlens, *memory_past, *source_block_table;
+    int64_t seen; /* rows of pictures in the step */
+    int32_t
+        *merged; /* merged_rows: of each row itself, or -1 - a picture's; NULL: no pictures are planned for */
+    float *picture_rows; /* image_rows */
     const float *logits;
     int64_t logits_width;
 };
@@ -71,6 +75,12 @@ static bool new_step_arrays(dt_session *s)
            new_ints(a, &s->cu_seqlens, c->sequences + 1) && new_ints(a, &s->past, c->sequences) &&
            new_ints(a, &s->block_table, c->sequences * s->slot_blocks) &&
            new_ints(a, &s->output_rows, c->output_rows);
+}
+
+static bool new_picture_arrays(dt_session *s)
+{
+    s->picture_rows = DT_NEW_ARRAY(s->arena, float, s->capacity.tokens * s->model->config->hidden_size);
+    return s->picture_rows && new_ints(s->arena, &s->merged, s->capacity.tokens);
 }
 
 static bool new_memory_arrays(dt_session *s)
@@ -137,6 +147,7 @@ static dt_status make_plan(dt_session *s, run_plan *plan, dt_build_mode mode, dt
                                 .source_tokens = c->source_tokens,
                                 .sequences = mode == DT_BUILD_ENCODE ? c->memories : c->sequences,
                                 .output_rows = c->output_rows,
+                                .image_rows = c->pictures ? c->tokens : 0,
                                 .kv_blocks = c->blocks,
                                 .sequence_blocks = s->slot_blocks,
                                 .memory_blocks = c->cross_blocks,
@@ -161,7 +172,11 @@ static dt_status make_step(dt_session *s, dt_error *err)
                              {"memory_lengths", s->memory_lengths},
                              {"memory_block_table", s->memory_block_table}};
     DT_PASS(make_plan(s, &s->step, DT_BUILD_STEP, err));
-    return bind_inputs(&s->step, input, sizeof input / sizeof input[0], err);
+    DT_PASS(bind_inputs(&s->step, input, sizeof input / sizeof input[0], err));
+    if (!s->capacity.pictures)
+        return DT_OK;
+    DT_PASS(dt_executor_bind(s->step.executor, "merged_rows", s->merged, err));
+    return dt_executor_bind(s->step.executor, "image_rows", s->picture_rows, err);
 }
 
 static dt_status make_encode(dt_session *s, dt_error *err)
@@ -185,7 +200,8 @@ static dt_status make(dt_session *s, dt_error *err)
     s->memory_blocks = blocks_of(c->memory_length);
     c->blocks = c->blocks ? c->blocks : c->sequences * s->slot_blocks;
     c->cross_blocks = c->cross_blocks ? c->cross_blocks : c->memories * s->memory_blocks;
-    if (!(s->arena = dt_arena_create()) || !new_step_arrays(s) || (encoder && !new_memory_arrays(s)))
+    if (!(s->arena = dt_arena_create()) || !new_step_arrays(s) || (encoder && !new_memory_arrays(s)) ||
+        (c->pictures && !new_picture_arrays(s)))
         return dt_fail_memory(err, 0, "a session's tables");
     DT_PASS(dt_context_create(&s->history, s->arena, c->blocks, (int)(2 * layers), err));
     if (encoder)
@@ -284,7 +300,7 @@ void dt_session_attach(dt_session *s, int64_t slot, int64_t memory)
 
 void dt_session_begin(dt_session *s)
 {
-    s->rows = s->sequences = s->outputs = 0;
+    s->rows = s->sequences = s->outputs = s->seen = 0;
 }
 
 int64_t dt_session_room(const dt_session *s)
@@ -312,6 +328,20 @@ static void put_memory(dt_session *s, int64_t slot)
            (size_t)m->count * sizeof *m->block);
 }
 
+/* Rows of pictures are copied into the step; what token stands there is nobody's. */
+static void put_seen(dt_session *s, const dt_span *span)
+{
+    size_t width = (size_t)s->model->config->hidden_size;
+    for (int64_t i = 0; i < span->count; i++) {
+        const float *row = span->seen ? span->seen[i] : NULL;
+        s->merged[s->rows + i] = (int32_t)(row ? -1 - s->seen : s->rows + i);
+        if (!row)
+            continue;
+        s->tokens[s->rows + i] = 0;
+        memcpy(s->picture_rows + (size_t)s->seen++ * width, row, width * sizeof *row);
+    }
+}
+
 dt_status dt_session_add(dt_session *s, int64_t slot, const dt_span *span, dt_want want, int64_t *output,
                          dt_error *err)
 {
@@ -326,6 +356,8 @@ dt_status dt_session_add(dt_session *s, int64_t slot, const dt_span *span, dt_wa
     s->past[s->sequences] = (int32_t)t->length;
     if (s->cross)
         put_memory(s, slot);
+    if (s->merged)
+        put_seen(s, span);
     s->member[s->sequences++] = slot;
     s->rows += span->count;
     s->cu_seqlens[s->sequences] = (int32_t)s->rows;
@@ -338,6 +370,8 @@ dt_status dt_session_run(dt_session *s, dt_error *err)
     DT_PASS(dt_executor_count(s->step.executor, "tokens", s->rows, err));
     DT_PASS(dt_executor_count(s->step.executor, "sequences", s->sequences, err));
     DT_PASS(dt_executor_count(s->step.executor, "output_rows", s->outputs, err));
+    if (s->merged)
+        DT_PASS(dt_executor_count(s->step.executor, "image_rows", s->seen, err));
     DT_PASS(dt_executor_run(s->step.executor, err));
     DT_PASS(dt_executor_read(s->step.executor, "out.logits", &logits, err));
     s->logits = logits.data;

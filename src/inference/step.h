@@ -21,6 +21,7 @@ typedef struct dt_session_capacity {
     int64_t memories, memory_length,
         source_tokens;    /* encoded prompts, the longest of them, rows encoded at once */
     int64_t cross_blocks; /* of all memories together; 0: each may be the longest */
+    bool pictures;        /* a span may have seen rows; else words alone are planned for */
 } dt_session_capacity;
 
 /*
@@ -31,6 +32,8 @@ typedef struct dt_session_capacity {
 typedef struct dt_span {
     const int32_t *tokens, *positions;
     int64_t count, length;
+    const float *const
+        *seen; /* [count]: a picture's row [hidden_size] in place of a token's, or NULL; NULL: no pictures */
 } dt_span;
 
 typedef enum dt_want { DT_WANT_NONE, DT_WANT_LAST, DT_WANT_ALL } dt_want;

@@ -8,6 +8,7 @@
 #include "base/text.h"
 #include "inference/stops.h"
 
+#include <drivetrain/picture.h>
 #include <drivetrain/text.h>
 
 #include <stdlib.h>
@@ -27,7 +28,7 @@ struct dt_text_answers {
     const dt_text_options *options; /* during the call */
     size_t count;
     dt_prompt *prompt;
-    int32_t **encoded; /* ids that the tokenizer made; freed with dt_free */
+    int32_t **encoded; /* ids that were made of texts; freed with dt_free */
     writing *row;
     dt_text_answer_row *answer;
     dt_generation *generation;
@@ -76,33 +77,53 @@ static bool take_token(void *user, int64_t row, int32_t token)
 
 /* ---- prompts ---- */
 
-static dt_status encode_prompt(dt_text_answers *a, size_t i, const dt_tokenizer *tokenizer,
-                               const dt_text_prompt *given, dt_error *err)
+/* Pictures take their places here, so that a prompt's length is told with them. */
+static dt_status place_pictures(dt_text_answers *a, size_t i, const dt_model *model,
+                                const dt_text_prompt *given, dt_error *err)
+{
+    int32_t *expanded;
+    dt_prompt *p = &a->prompt[i];
+    if (given->picture_count == 0)
+        return DT_OK;
+    DT_PASS(dt_picture_expand(model, p->tokens, p->count, given->pictures, given->picture_count, &expanded,
+                              &p->count, err));
+    dt_free(a->encoded[i]);
+    p->tokens = a->encoded[i] = expanded;
+    p->pictures = given->pictures;
+    p->picture_count = given->picture_count;
+    return DT_OK;
+}
+
+static dt_status encode_prompt(dt_text_answers *a, size_t i, const dt_model *model,
+                               const dt_tokenizer *tokenizer, const dt_text_prompt *given, dt_error *err)
 {
     a->prompt[i] = (dt_prompt){.tokens = given->tokens, .count = given->count};
     if (given->tokens)
-        return DT_OK;
+        return place_pictures(a, i, model, given, err);
     if (!tokenizer)
         return dt_fail(err, DT_INVALID,
                        "the model has no tokenizer: give ids instead of text, or a tokenizer");
     size_t count;
-    DT_PASS(
-        dt_tokenizer_encode(tokenizer, given->text, strlen(given->text), NULL, &a->encoded[i], &count, err));
+    DT_PASS(dt_text_encode(model, tokenizer, given->text, strlen(given->text), NULL, &a->encoded[i], &count,
+                           err));
     a->prompt[i] = (dt_prompt){.tokens = a->encoded[i], .count = count};
-    return DT_OK;
+    return place_pictures(a, i, model, given, err);
 }
 
 /* Show a continued prompt to its decoder, so that the answer's text begins where the prompt's ended. */
-static dt_status begin_row(dt_text_answers *a, size_t i, const dt_tokenizer *tokenizer, bool continues,
+static dt_status begin_row(dt_text_answers *a, size_t i, const dt_model *model, const dt_tokenizer *tokenizer,
                            dt_error *err)
 {
+    const dt_model_config *c = dt_model_get_config(model);
+    bool continues = dt_config_is_gpt(c);
     const char *piece;
     size_t bytes;
     if (!tokenizer)
         return DT_OK;
     DT_PASS(dt_decode_stream_create(&a->row[i].stream, tokenizer, true, err));
     for (size_t t = 0; continues && t < a->prompt[i].count; t++)
-        DT_PASS(dt_decode_stream_push(a->row[i].stream, a->prompt[i].tokens[t], &piece, &bytes, err));
+        if (!a->prompt[i].picture_count || a->prompt[i].tokens[t] != c->image_token_index)
+            DT_PASS(dt_decode_stream_push(a->row[i].stream, a->prompt[i].tokens[t], &piece, &bytes, err));
     return DT_OK;
 }
 
@@ -141,10 +162,9 @@ static dt_status finish_row(dt_text_answers *a, size_t i, bool beams, dt_error *
 static dt_status generate(dt_text_answers *a, dt_model *model, const dt_tokenizer *tokenizer,
                           const dt_text_prompt *prompts, dt_error *err)
 {
-    bool continues = strcmp(dt_model_get_config(model)->model_type, "gpt") == 0;
     for (size_t i = 0; i < a->count; i++) {
-        DT_TRY(encode_prompt(a, i, tokenizer, &prompts[i], err), err, "while encoding prompt %zu", i);
-        DT_TRY(begin_row(a, i, tokenizer, continues, err), err, "while reading prompt %zu", i);
+        DT_TRY(encode_prompt(a, i, model, tokenizer, &prompts[i], err), err, "while encoding prompt %zu", i);
+        DT_TRY(begin_row(a, i, model, tokenizer, err), err, "while reading prompt %zu", i);
     }
     dt_generate_options options = a->options->generate;
     options.on_token = tokenizer ? take_token : NULL;

@@ -1,6 +1,5 @@
 /*
- * Pictures among words: counts are those of transformers' processors, orders those of its pack_image_features, and a prompt's
- * image tokens and its pictures must agree.
+ * Pictures among words: counts are those of transformers' processors, and a prompt's image tokens and its pictures must agree.
  */
 #include "models.h"
 
@@ -32,6 +31,7 @@ static void make_eyes(eyes *e, int patch, int class_tokens, bool drop)
     dt_config_init(&e->projector);
     e->tower.patch_dim = patch;
     e->tower.class_token_len = class_tokens;
+    e->tower.img_h = e->tower.img_w = patch == 14 ? 336 : 28;
     e->whole.drop_class_token = drop;
     e->whole.image_token_index = 99;
     strcpy(e->whole.family, "llava");
@@ -86,37 +86,24 @@ static void among__llava_next_counts_are_those_of_its_processor(void **state)
     }
 }
 
-/* One row for each of a tile's places at most, lines of equal length, and nothing of the overview behind it. */
-static void among__llava_next_orders_lines_of_the_canvas(void **state)
+static void among__tiles_make_up_their_grid(void **state)
 {
-    (void)state;
     dt_error err = {0};
     eyes e;
-    int64_t rows, base = 16;
-    int32_t order[256];
+    int64_t rows;
+    (void)state;
     make_eyes(&e, 7, 1, true);
     e.whole.image_newline = true;
     dt_image_processor *p = next_processor(28);
-    dt_pixels pixels = processed(p, 40, 40); /* two by two tiles, nothing padded: a canvas of 8 x 8 */
+    dt_pixels pixels = processed(p, 40, 40); /* two by two tiles, nothing padded: 8 lines of 8 */
     assert_int_equal(pixels.tiles, 5);
     assert_ok(dt_among_rows(&e.whole, &pixels, &rows, &err), err);
-    assert_int_equal(rows, base + 8 * 9);
-    dt_among_order(&e.whole, &pixels, order);
-    for (int i = 0; i < base; i++)
-        assert_int_equal(order[i], i);
-    for (int y = 0; y < 8; y++) {
-        for (int x = 0; x < 8; x++) {
-            int tile = 1 + y / 4 * 2 + x / 4;
-            assert_int_equal(order[base + y * 9 + x], tile * 16 + y % 4 * 4 + x % 4);
-        }
-        assert_int_equal(order[base + y * 9 + 8], DT_AMONG_NEWLINE);
-    }
+    assert_int_equal(rows, 16 + 8 * 9);
     pixels.grid_rows = 3;
     assert_fails(dt_among_rows(&e.whole, &pixels, &rows, &err), DT_MISMATCH, err, "5 tiles");
     pixels.grid_rows = 2;
     e.whole.drop_class_token = false;
-    assert_fails(dt_among_rows(&e.whole, &pixels, &rows, &err), DT_UNSUPPORTED, err,
-                 "vision_feature_select_strategy");
+    assert_fails(dt_among_rows(&e.whole, &pixels, &rows, &err), DT_MISMATCH, err, "17 rows");
     dt_pixels_free(&pixels);
     dt_image_processor_close(p);
 }
@@ -134,15 +121,11 @@ static void among__plain_counts_follow_from_the_configuration(void **state)
             dt_error err = {0};
             eyes e;
             int64_t rows;
-            int32_t order[80];
             dt_pixels pixels = {.values = &value, .tiles = tiles, .height = 28, .width = 28, .overview = -1};
             make_eyes(&e, 7, way[i].class_tokens, way[i].drop);
             e.whole.pixel_shuffle = way[i].shuffle;
             assert_ok(dt_among_rows(&e.whole, &pixels, &rows, &err), err);
             assert_int_equal(rows, tiles * way[i].rows);
-            dt_among_order(&e.whole, &pixels, order);
-            for (int64_t k = 0; k < rows; k++)
-                assert_int_equal(order[k], k);
         }
 }
 
@@ -214,7 +197,7 @@ static void among__every_picture_gets_its_place(void **state)
     assert_fails(dt_among_expand(&e.whole, prompt, 5, 1, rows, &out, &count, &err), DT_MISMATCH, err,
                  "2 image tokens (id 99), but 1 picture is given");
     assert_fails(dt_among_expand(&e.whole, prompt, 5, 0, NULL, &out, &count, &err), DT_MISMATCH, err,
-                 "0 pictures");
+                 "has 2 image tokens (id 99), and no picture is given");
     const int64_t vast[] = {INT32_MAX, INT32_MAX};
     assert_fails(dt_among_expand(&e.whole, prompt, 5, 2, vast, &out, &count, &err), DT_LIMIT, err,
                  "pictures");
@@ -224,7 +207,7 @@ int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(among__llava_next_counts_are_those_of_its_processor),
-        cmocka_unit_test(among__llava_next_orders_lines_of_the_canvas),
+        cmocka_unit_test(among__tiles_make_up_their_grid),
         cmocka_unit_test(among__plain_counts_follow_from_the_configuration),
         cmocka_unit_test(among__recorded_prompts_have_as_many_image_tokens),
         cmocka_unit_test(among__every_picture_gets_its_place),
