@@ -128,7 +128,8 @@ void dt_open_problem(dt_checkpoint *checkpoint, const char *format, ...) DT_PRIN
 /* Derive and check the configuration, list the model's parameters, start a mapping of them. */
 dt_status dt_open_parameters(dt_checkpoint *checkpoint, dt_error *err);
 
-/* Leave of an open checkpoint one part: "tower", "projector" or "language"; one that is that part already stays as it is. */
+/* Leave of an open checkpoint one part: "tower", "projector" or "language"; one that is that part already stays as it is. Nothing that
+ * the checkpoint points to changes but its arena: a copy of the struct may become a part, and the original stays whole. */
 dt_status dt_open_part(dt_checkpoint *checkpoint, const char *part, dt_error *err);
 
 /* Bind an external tensor to a stored one. Errors: DT_MISMATCH names the tensor, both shapes and the keys. */

@@ -104,16 +104,19 @@ static dt_status take_mapping(dt_mapping **out, dt_arena *arena, const dt_mappin
 }
 
 /* Stored tensors of other parts are left alone by a rule. */
-static void take_fates(dt_checkpoint *c, const int *place)
+static dt_status take_fates(dt_checkpoint *c, const int *place, dt_error *err)
 {
-    for (size_t i = 0; c->fate && i < dt_stored_set_count(c->set); i++) {
-        dt_fate *f = &c->fate[i];
-        if (f->external < 0)
-            continue;
-        f->external = place[f->external];
-        if (f->external < 0)
-            f->rule = "another part's";
+    size_t count = c->fate ? dt_stored_set_count(c->set) : 0;
+    dt_fate *fate = DT_NEW_ARRAY(c->arena, dt_fate, count + 1);
+    if (!fate)
+        return dt_fail_memory(err, sizeof *fate * count, "a part");
+    for (size_t i = 0; i < count; i++) {
+        fate[i] = c->fate[i];
+        if (fate[i].external >= 0 && (fate[i].external = place[fate[i].external]) < 0)
+            fate[i].rule = "another part's";
     }
+    c->fate = fate;
+    return DT_OK;
 }
 
 dt_status dt_open_part(dt_checkpoint *c, const char *name, dt_error *err)
@@ -134,7 +137,7 @@ dt_status dt_open_part(dt_checkpoint *c, const char *name, dt_error *err)
         return dt_fail_memory(err, sizeof *place * (size_t)count, "a part");
     memset(place, 0xff, sizeof *place * (size_t)count);
     DT_PASS(take_mapping(&mapping, c->arena, c->mapping, part, &config, place, err));
-    take_fates(c, place);
+    DT_PASS(take_fates(c, place, err));
     c->config = config;
     c->mapping = mapping;
     return DT_OK;

@@ -87,6 +87,7 @@ dt_room(formats USES base tensor graph backend data nn models
     gguf/experts.c
     gguf/open.c
     gguf/write.c
+    gguf/mmproj.c
     gguf/tokenizer.c
     engine/engine.c
     megatron/distcp.c

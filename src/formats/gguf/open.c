@@ -5,9 +5,11 @@
  * f32 values come as the shortest decimal that means the same f32, so that an epsilon of 1e-5 is that again.
  */
 #include "base/json.h"
+#include "base/say.h"
 #include "base/text.h"
 #include "formats/gguf/family.h"
 #include "formats/gguf/gguf_model.h"
+#include "formats/gguf/mmproj.h"
 #include "formats/open.h"
 
 #include <inttypes.h>
@@ -299,6 +301,28 @@ static dt_status guess_factor(const dt_checkpoint *c, json_t *json, dt_error *er
                : DT_OK;
 }
 
+/* mmproj-NAME.gguf beside NAME.gguf: the model's eyes. Others' files of that kind are passed over. */
+static dt_status add_eyes(dt_checkpoint *c, dt_error *err)
+{
+    char path[PATH_BYTES];
+    dt_gguf *g = NULL;
+    bool whole = false;
+    if (!dt_gguf_eyes_path(path, sizeof path, c->path) || !dt_gguf_detect(path))
+        return DT_OK;
+    DT_PASS(dt_gguf_open(&g, path, err));
+    dt_status status = dt_gguf_read_eyes(c, g, &whole, err);
+    dt_gguf_close(g);
+    g = NULL;
+    if (status == DT_OK && whole)
+        status = add_file(c, path, &g, err);
+    dt_gguf_close(g);
+    DT_TRY(status, err, "while reading %s", path);
+    if (!whole)
+        dt_say(c->log, DT_LOG_INFO, "%s was not written by drivetrain: the model is opened without eyes",
+               path);
+    return DT_OK;
+}
+
 static dt_status open_with(dt_checkpoint *c, const dt_gguf *g, const char *architecture, json_t *json,
                            dt_error *err)
 {
@@ -317,10 +341,17 @@ static dt_status open_with(dt_checkpoint *c, const dt_gguf *g, const char *archi
     dt_hf_evidence evidence = {.head = !same, .decoder = dt_gguf_has(json, "dec.blk.0.attn_q.weight")};
     DT_PASS(dt_hf_read_config(family->model, json, NULL, &evidence, &c->config, NULL, err));
     note_facts(c, family->model);
+    dt_name_table with_eyes;
+    const dt_name_table *names = family->model->names;
+    DT_PASS(add_eyes(c, err));
+    if (c->config.vision) {
+        DT_PASS(dt_gguf_eyes_names(&with_eyes, c->arena, &c->config, names, err));
+        names = &with_eyes;
+    }
     DT_PASS(dt_open_parameters(c, err));
     DT_PASS(check_tables(c, err));
-    DT_PASS(dt_names_map(c->mapping, family->model->names, &c->config, err));
-    return dt_open_bind_names(c, family->model->names, "", NULL, err);
+    DT_PASS(dt_names_map(c->mapping, names, &c->config, err));
+    return dt_open_bind_names(c, names, "", NULL, err);
 }
 
 dt_status dt_gguf_model_open(dt_checkpoint *c, const dt_open_options *options, dt_error *err)
@@ -341,7 +372,10 @@ dt_status dt_gguf_model_open(dt_checkpoint *c, const dt_open_options *options, d
     DT_GO(status, dt_gguf_string(g, "general.architecture", &architecture, err));
     if (!architecture)
         status = dt_fail(err, DT_FORMAT, "%s has no \"general.architecture\"", c->path);
-    else if (dt_stored_set_count(c->set) == 0)
+    else if (strcmp(architecture, DT_GGUF_EYES) == 0) {
+        status = dt_fail(err, DT_UNSUPPORTED, "%s holds the eyes of a model alone", c->path);
+        dt_error_try(err, "the language model's file beside it");
+    } else if (dt_stored_set_count(c->set) == 0)
         status = dt_fail(err, DT_FORMAT, "%s holds no tensors: it is a vocabulary alone", c->path);
     else
         status = open_with(c, g, architecture, json, err);

@@ -1,5 +1,6 @@
 /*
- * write.c (gguf) - writes a model as one GGUF file, tensor by tensor: which type each has, the header, the data.
+ * write.c (gguf) - writes a model as one GGUF file, tensor by tensor: which type each has, the header, the data. One with eyes
+ * is two files (mmproj.c).
  *
  * Types are llama.cpp's convention: vectors, and tables of positions and routers, in f32; the rest as asked for, where
  * rows are whole blocks, else in the next best type. The head of a quantised model is q6_K, or q8_0.
@@ -9,6 +10,7 @@
 #include "base/text.h"
 #include "formats/gguf/family.h"
 #include "formats/gguf/gguf_model.h"
+#include "formats/gguf/mmproj.h"
 #include "formats/open.h"
 #include "models/build.h"
 #include "tensor/blocks.h"
@@ -16,8 +18,9 @@
 #include <math.h>
 #include <stdlib.h>
 #include <string.h>
+#include <unistd.h>
 
-enum { ALIGNMENT = 32, VERSION = 3 };
+enum { ALIGNMENT = 32, VERSION = 3, PATH_BYTES = 4096 };
 
 /* ---- the header's parts ---- */
 
@@ -111,6 +114,8 @@ static dt_dtype choose_type(const char *name, const dt_shape *shape, dt_dtype ty
     bool head = strcmp(name, "output.weight") == 0 || (tied && strcmp(name, "token_embd.weight") == 0);
     if (stays_f32(name, shape))
         return DT_F32;
+    if (dt_ends_with(name, "patch_embd.weight")) /* a convolution's */
+        return type == DT_F16 ? DT_F16 : DT_F32;
     if (dt_ends_with(name, "attn_rel_b.weight"))
         return quantised ? DT_F32 : type;
     if (!quantised)
@@ -350,14 +355,20 @@ done:
 
 /* ---- the whole ---- */
 
-static dt_status make_plan(const dt_checkpoint *from, const dt_hf_family *family, const dt_model_config *c,
-                           const dt_export_options *o, dt_arena *arena, dt_export_plan *plan, dt_error *err)
+static dt_status map_words(dt_mapping **out, const dt_hf_family *family, const dt_model_config *c,
+                           dt_arena *arena, dt_error *err)
 {
     const dt_param_spec *spec = NULL;
     int count = 0;
     DT_PASS(dt_model_parameters(c, arena, &spec, &count, err));
-    DT_PASS(dt_mapping_create(&plan->mapping, arena, spec, count, err));
-    DT_PASS(dt_names_map(plan->mapping, family->names, c, err));
+    DT_PASS(dt_mapping_create(out, arena, spec, count, err));
+    return dt_names_map(*out, family->names, c, err);
+}
+
+/* Types and entries of a plan that has its mapping. */
+static dt_status make_plan(const dt_checkpoint *from, const dt_model_config *c, const dt_export_options *o,
+                           dt_arena *arena, dt_export_plan *plan, dt_error *err)
+{
     DT_PASS(choose_types(from, o, c, arena, plan, err));
     plan->entry_count = dt_mapping_external_count(plan->mapping);
     dt_export_entry *entry = DT_NEW_ARRAY(arena, dt_export_entry, plan->entry_count + 1);
@@ -389,8 +400,9 @@ static void tell_limits(const dt_log *log, const dt_gguf_family *family, const d
         dt_say(log, DT_LOG_WARNING, "llama.cpp rounds the ends of yarn's ramp; this model does not");
 }
 
-dt_status dt_gguf_model_write(const dt_checkpoint *from, const char *path, const dt_export_options *o,
-                              dt_export_result *result, dt_error *err)
+/* The file of what reads. */
+static dt_status write_words(const dt_checkpoint *from, const char *path, const dt_export_options *o,
+                             dt_export_result *result, dt_error *err)
 {
     dt_export_plan plan = {0};
     dt_model_config config = from->config;
@@ -403,7 +415,8 @@ dt_status dt_gguf_model_write(const dt_checkpoint *from, const char *path, const
     DT_GO(status, status);
     tell_limits(from->log, family, &config);
     config.padded_vocab_size = config.vocab_size; /* as many rows as the tokenizer has tokens */
-    DT_GO(status, make_plan(from, family->model, &config, o, arena, &plan, err));
+    DT_GO(status, map_words(&plan.mapping, family->model, &config, arena, err));
+    DT_GO(status, make_plan(from, &config, o, arena, &plan, err));
     DT_GO(status, put_metadata(&keys, from, family, &config, &plan, err));
     DT_GO(status, make_header(&header, &keys, &config, &plan, err));
     DT_GO(status, write_file(from, path, &header, &config, &plan, o, result, err));
@@ -414,4 +427,55 @@ done:
     dt_text_free(&keys.text);
     dt_arena_destroy(arena);
     return status;
+}
+
+/* The file of what sees. */
+static dt_status write_eyes(const dt_checkpoint *from, const char *path, const dt_export_options *o,
+                            dt_export_result *result, dt_error *err)
+{
+    dt_export_plan plan = {0};
+    dt_gguf_keys keys = {0};
+    dt_text header = {0};
+    const dt_model_config *tower = from->config.vision;
+    dt_arena *arena = dt_arena_create();
+    dt_status status = arena ? DT_OK : dt_fail_memory(err, 4096, "an export");
+    DT_GO(status, status);
+    DT_GO(status, dt_gguf_map_eyes(&plan.mapping, arena, &from->config, err));
+    DT_GO(status, make_plan(from, tower, o, arena, &plan, err));
+    DT_GO(status, dt_gguf_put_eyes(&keys, from, file_type(main_type(&plan)), err));
+    DT_GO(status, make_header(&header, &keys, tower, &plan, err));
+    DT_GO(status, write_file(from, path, &header, tower, &plan, o, result, err));
+    result->tensors += plan.entry_count;
+    result->files++;
+done:
+    dt_text_free(&header);
+    dt_text_free(&keys.text);
+    dt_arena_destroy(arena);
+    return status;
+}
+
+/* Eyes first: a model that is found under its name has them. */
+static dt_status write_pair(const dt_checkpoint *from, const char *path, const dt_export_options *o,
+                            dt_export_result *result, dt_error *err)
+{
+    char eyes[PATH_BYTES];
+    dt_checkpoint words = *from;
+    const dt_gguf_family *family = NULL;
+    DT_PASS(dt_gguf_check_eyes(&from->config, err));
+    DT_PASS(dt_open_part(&words, "language", err));
+    DT_PASS(dt_gguf_family_for(&words.config, &family, err));
+    if (!dt_gguf_eyes_path(eyes, sizeof eyes, path))
+        return dt_fail(err, DT_INVALID, "the path %s is too long", path);
+    DT_TRY(write_eyes(from, eyes, o, result, err), err, "while writing %s", eyes);
+    dt_status status = write_words(&words, path, o, result, err);
+    if (status != DT_OK)
+        unlink(eyes);
+    return status;
+}
+
+dt_status dt_gguf_model_write(const dt_checkpoint *from, const char *path, const dt_export_options *o,
+                              dt_export_result *result, dt_error *err)
+{
+    return from->config.vision ? write_pair(from, path, o, result, err)
+                               : write_words(from, path, o, result, err);
 }
