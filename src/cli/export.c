@@ -222,6 +222,8 @@ static void print_result(const request *r, const dt_checkpoint *c, const dt_expo
                e->peer->source ? e->peer->source : "the target's runtime");
     if (!e->proof && e->reason)
         printf("check: %s\n", e->reason);
+    if (!e->proof && e->note)
+        printf("%s\n", e->note);
     if (!e->proof)
         return;
     printf("check: %s (%d points of the reloaded model against the source; parity.txt has them)\n",

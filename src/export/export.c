@@ -14,6 +14,7 @@
 #include "base/text.h"
 #include "models/build.h"
 #include "formats/engine/engine.h"
+#include "formats/open.h"
 
 #include <string.h>
 #include <time.h>
@@ -52,6 +53,28 @@ static dt_status check_layout(const dt_target *target, const dt_export_options *
     return DT_OK;
 }
 
+/* Runtimes of words take no tower or projector alone, and some no model with eyes at all: who does instead. */
+static dt_status check_eyes(const dt_target *target, const dt_model_config *c, dt_error *err)
+{
+    static const struct {
+        const char *target, *alone, *whole;
+    } row[] = {
+        {"gguf", "llama.cpp reads a tower and its projector together, beside a language model", NULL},
+        {"trtllm", "TensorRT-LLM takes a tower as an ONNX graph", NULL},
+        {"ctranslate2", "CTranslate2 computes words alone", "CTranslate2 computes words alone"},
+    };
+    bool alone = !dt_config_reads(c);
+    for (size_t i = 0; (alone || c->vision) && i < sizeof row / sizeof row[0]; i++) {
+        const char *reason = alone ? row[i].alone : row[i].whole;
+        if (strcmp(row[i].target, target->name) != 0 || !reason)
+            continue;
+        dt_fail(err, DT_UNSUPPORTED, "%s holds no %s: %s", target->name, c->family, reason);
+        dt_error_try(err, "%s", alone ? "--to onnx" : "--part language, or --to onnx");
+        return DT_UNSUPPORTED;
+    }
+    return DT_OK;
+}
+
 static dt_status plan(const dt_checkpoint *from, const dt_export_request *request, dt_export_options *write,
                       dt_error *err)
 {
@@ -69,6 +92,7 @@ static dt_status plan(const dt_checkpoint *from, const dt_export_request *reques
     if (request->build)
         DT_PASS(dt_trtllm_builder(NULL, 0, err));
     DT_PASS(check_layout(target, write, err));
+    DT_PASS(check_eyes(target, dt_checkpoint_config(from), err));
     if (!write->model_type && dt_target_takes(target->options, "model-type"))
         write->model_type = dt_model_type_of_export(dt_checkpoint_config(from));
     return DT_OK;
@@ -175,7 +199,7 @@ static bool is_engine(const dt_export_request *request)
 static dt_status prove_engine(dt_exported *out, const dt_checkpoint *from, const char *output,
                               const dt_export_request *request, dt_error *err)
 {
-    dt_verify_options o = {.model = {.dtype = request->type}, .numbers_only = true};
+    dt_verify_options o = {.model = {.dtype = request->type, .open = request->open}, .numbers_only = true};
     dt_checkpoint *made;
     dt_engine_about about;
     DT_PASS(dt_checkpoint_open(&made, output, NULL, err));
@@ -233,13 +257,10 @@ static dt_status prove(dt_exported *out, const dt_checkpoint *from, const char *
     return dt_parity_write(out, from, output, request->target, err);
 }
 
-dt_status dt_export(dt_exported *out, const dt_checkpoint *from, const char *output,
-                    const dt_export_request *request, dt_error *err)
+static dt_status export_one(dt_exported *out, const dt_checkpoint *from, const char *output,
+                            const dt_export_request *request, dt_error *err)
 {
     dt_export_options write;
-    *out = (dt_exported){0};
-    if (strcmp(request->target, "trtllm+hf") == 0)
-        return dt_trtllm_and_hf(out, from, output, request, err);
     DT_TRY(plan(from, request, &write, err), err, "cannot export %s as %s", dt_checkpoint_describe(from).path,
            request->target);
     double started = seconds_now();
@@ -259,6 +280,33 @@ dt_status dt_export(dt_exported *out, const dt_checkpoint *from, const char *out
         dt_exported_release(out);
     }
     return status;
+}
+
+/* TensorRT-LLM's checkpoint is of what reads; what sees is built from a graph of its own. */
+static dt_status export_words(dt_exported *out, const dt_checkpoint *from, const char *output,
+                              const dt_export_request *request, dt_error *err)
+{
+    dt_checkpoint words = *from;
+    dt_export_request own = *request;
+    own.open.part = "language";
+    DT_PASS(dt_open_part(&words, own.open.part, err));
+    DT_PASS(export_one(out, &words, output, &own, err));
+    out->note =
+        "this is the language model; TensorRT builds the tower from its ONNX graph: export --part tower "
+        "--to onnx, and --part projector";
+    return DT_OK;
+}
+
+dt_status dt_export(dt_exported *out, const dt_checkpoint *from, const char *output,
+                    const dt_export_request *request, dt_error *err)
+{
+    const dt_model_config *c = dt_checkpoint_config(from);
+    *out = (dt_exported){0};
+    if (strcmp(request->target, "trtllm+hf") == 0)
+        return dt_trtllm_and_hf(out, from, output, request, err);
+    if (strcmp(request->target, "trtllm") == 0 && c->vision && dt_config_is_gpt(c))
+        return export_words(out, from, output, request, err);
+    return export_one(out, from, output, request, err);
 }
 
 void dt_exported_release(dt_exported *exported)

@@ -34,13 +34,13 @@ static void take_language(dt_model_config *out, const dt_model_config *whole)
     out->vision = out->projection = NULL;
     out->feature_layers = 0;
     out->logit_bias = false;
-    dt_config_clear_vision(out);
     if (decoder)
         snprintf(out->model_type, sizeof out->model_type, "gpt");
     if (decoder || whole->text_family[0])
         snprintf(out->family, sizeof out->family, "%s",
                  whole->text_family[0] ? whole->text_family : "megatron_gpt");
     out->text_family[0] = 0;
+    dt_config_clear_vision(out);
 }
 
 static dt_status take_config(dt_model_config *out, const dt_model_config *whole, int part, dt_error *err)
