@@ -4,7 +4,8 @@
  *
  * That loader's kind "mlp" is LLaVA: a plain tower, the rows between two of its layers without the class token's, two linear
  * layers with GELU (its tanh form) between. A norm at the tower's end is computed wherever the file has one, so that where
- * the rows come from before it, it has a name of ours. The whole configuration stands in a key of ours: drivetrain opens such
+ * the rows come from before it, it has a name of ours. Since May 2025 (up to July 2026 at least) it computes class tokens
+ * wrongly, which no file can mend; who exports such a tower is told. The whole configuration stands in a key of ours: drivetrain opens such
  * pairs of files as the model that they were written from.
  */
 #include "formats/gguf/mmproj.h"
@@ -190,9 +191,19 @@ static dt_status put_own(dt_gguf_keys *k, const dt_model_config *c, dt_error *er
     return DT_OK;
 }
 
+static void tell_defect(const dt_checkpoint *from)
+{
+    if (from->config.vision->class_token_len > 0)
+        dt_say(from->log, DT_LOG_WARNING,
+               "llama.cpp since May 2025 puts the class token behind the patches (its issue 25814): where "
+               "that is "
+               "not mended it sees less than this model does");
+}
+
 dt_status dt_gguf_put_eyes(dt_gguf_keys *k, const dt_checkpoint *from, int file_type, dt_error *err)
 {
     dt_model_config c = from->config;
+    tell_defect(from);
     c.padded_vocab_size = c.vocab_size; /* as the language model's file has it */
     dt_gguf_key_string(k, "general.architecture", DT_GGUF_EYES);
     dt_gguf_key_string(k, "general.type", "mmproj");
@@ -232,7 +243,9 @@ dt_status dt_gguf_read_eyes(dt_checkpoint *c, dt_gguf *g, bool *whole, dt_error 
     if (!text)
         return DT_OK;
     DT_PASS(dt_json_parse(&json, text, strlen(text), CONFIG, err));
-    dt_status status = dt_megatron_use_config(c, json, err);
+    dt_status status = dt_megatron_is_llava(json)
+                           ? dt_megatron_read_llava(json, &c->config, &c->parts, err)
+                           : dt_fail(err, DT_FORMAT, "key \"" CONFIG "\" describes no model that sees");
     json_decref(json);
     return status;
 }
