@@ -58,24 +58,6 @@ static void use_defaults(const command_line *line, const dt_embed_options *besid
         o->normalize = beside->normalize;
 }
 
-/* ---- inputs ---- */
-
-static dt_status encode(const prompt_list *prompts, const dt_tokenizer *tokenizer, dt_embed_input *input,
-                        int32_t **encoded, dt_error *err)
-{
-    for (size_t i = 0; i < prompts->count; i++) {
-        const dt_text_prompt *p = &prompts->prompt[i];
-        input[i] = (dt_embed_input){.tokens = p->tokens, .count = p->count};
-        if (p->tokens)
-            continue;
-        DT_TRY(
-            dt_tokenizer_encode(tokenizer, p->text, strlen(p->text), NULL, &encoded[i], &input[i].count, err),
-            err, "while encoding text %zu", i);
-        input[i].tokens = encoded[i];
-    }
-    return DT_OK;
-}
-
 /* ---- outputs ---- */
 
 /* What is shown: a vector or matrix each, made by one call or by several. */
@@ -213,19 +195,14 @@ static dt_status embed_prompts(dt_model *model, const dt_tokenizer *tokenizer, c
                                const dt_embed_options *o, vector_list *out, dt_error *err)
 {
     dt_embeddings *e = NULL;
-    dt_embed_input *input = calloc(prompts->count + 1, sizeof *input);
-    int32_t **encoded = calloc(prompts->count + 1, sizeof *encoded);
-    dt_status status = input && encoded ? DT_OK : dt_fail_memory(err, prompts->count, "texts");
-    if (status == DT_OK)
-        status = encode(prompts, tokenizer, input, encoded, err);
+    dt_embed_input *input = NULL;
+    int32_t **encoded = NULL;
+    dt_status status = encode_prompts(prompts, tokenizer, &input, &encoded, err);
     if (status == DT_OK)
         status = dt_embed(&e, model, prompts->count, input, o, err);
     if (status == DT_OK)
         status = add_vectors(out, e, prompts->count, err);
-    for (size_t i = 0; encoded && i < prompts->count; i++)
-        dt_free(encoded[i]);
-    free(encoded);
-    free(input);
+    free_encoded(prompts, input, encoded);
     return status;
 }
 
@@ -266,7 +243,7 @@ static dt_status embed_files(const command_line *line, dt_model *model, const pi
     picture_reader reader;
     if (files->count == 0)
         return no_pictures(line, dt_model_get_config(model), err);
-    DT_PASS(open_reader(line, line->positional[0], dt_model_get_config(model), &reader, err));
+    DT_PASS(open_reader(line, line->positional[0], tower_of(dt_model_get_config(model)), &reader, err));
     dt_status status = DT_OK;
     for (size_t first = 0; status == DT_OK && first < files->count; first += PICTURES_AT_ONCE) {
         picture_batch batch;
@@ -281,20 +258,24 @@ static dt_status embed_files(const command_line *line, dt_model *model, const pi
     return status;
 }
 
+/* Of a model with both kinds of input the line says which is meant. */
 static dt_status embed(const command_line *line, dt_model *model, const dt_embed_options *o, dt_error *err)
 {
     vector_list vectors = {0};
     picture_files files = {0};
     const dt_model_config *config = dt_model_get_config(model);
-    bool sees = dt_config_is_tower(config);
+    const dt_model_config *tower = tower_of(config);
+    bool alone = tower == config, looks = alone || has_pictures(line);
     dt_status status = DT_OK;
-    if (has_pictures(line) && !sees)
+    if (looks && !tower)
         status = dt_fail(err, DT_UNSUPPORTED, "this %s sees no pictures: it embeds text", config->family);
-    else if (sees)
-        status = list_pictures(line, true, &files, err);
+    else if (looks && !alone && gives_prompts(line))
+        status = dt_fail(err, DT_INVALID, "a text and a picture: vectors are made of one kind at a time");
+    else if (looks)
+        status = list_pictures(line, alone, &files, err);
     if (status == DT_OK)
-        status = sees ? embed_files(line, model, &files, o, &vectors, err)
-                      : embed_texts(line, model, o, &vectors, err);
+        status = looks ? embed_files(line, model, &files, o, &vectors, err)
+                       : embed_texts(line, model, o, &vectors, err);
     if (status == DT_OK)
         status = show(line, &vectors, o->pooling != DT_POOLING_NONE, err);
     free_vectors(&vectors);
@@ -325,7 +306,9 @@ static const char *const positional[] = {"MODEL", "directory or file; its format
 static const char *const examples[] = {"embed all-MiniLM-L6-v2/ \"a quiet road\" --normalize --json",
                                        "embed t5-small/ --batch sentences.txt -o vectors.safetensors",
                                        "embed bert-base-uncased/ \"a quiet road\" --pooling none",
-                                       "embed clip-vit/ --image cat.jpg --image dog.png --normalize", NULL};
+                                       "embed clip-vit/ --image cat.jpg --image dog.png --normalize",
+                                       "embed clip-vit/ \"a photo of a cat\"",
+                                       NULL};
 
 const command_spec command_embed = {
     .name = "embed",

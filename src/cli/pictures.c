@@ -17,6 +17,17 @@ bool has_pictures(const command_line *line)
     return option_of(line, "image")->list_count > 0;
 }
 
+bool gives_prompts(const command_line *line)
+{
+    return line->positional_count > 1 || text_of(line, "tokens") || text_of(line, "batch") ||
+           text_of(line, "batch-tokens");
+}
+
+const dt_model_config *tower_of(const dt_model_config *config)
+{
+    return dt_config_is_tower(config) ? config : config->vision;
+}
+
 static dt_status add_file(picture_files *files, const char *name, dt_error *err)
 {
     if ((files->count & (files->count - 1)) == 0) { /* full at each power of two */
@@ -70,13 +81,13 @@ void free_picture_list(picture_files *files)
     *files = (picture_files){0};
 }
 
-dt_status no_pictures(const command_line *line, const dt_model_config *tower, dt_error *err)
+dt_status no_pictures(const command_line *line, const dt_model_config *config, dt_error *err)
 {
-    bool text = line->positional_count > 1 || text_of(line, "tokens") || text_of(line, "batch-tokens");
     dt_fail(err, DT_INVALID,
-            text ? "this %s looks at pictures, and reads no text"
-                 : "this %s looks at pictures, and none is given",
-            tower->family);
+            dt_config_reads(config) ? "this %s compares pictures with texts, and no picture is given"
+            : gives_prompts(line)   ? "this %s looks at pictures, and reads no text"
+                                    : "this %s looks at pictures, and none is given",
+            config->family);
     dt_error_try(err, "--image FILE");
     return DT_INVALID;
 }

@@ -24,11 +24,15 @@ typedef struct picture_files {
     size_t count;
 } picture_files;
 
-bool has_pictures(const command_line *line); /* is --image given? */
+bool has_pictures(const command_line *line);  /* is --image given? */
+bool gives_prompts(const command_line *line); /* a text or ids? */
+
+/* The tower of a model that sees: the model itself, or its part; NULL without. */
+const dt_model_config *tower_of(const dt_model_config *config);
 dt_status list_pictures(const command_line *line, bool batch, picture_files *out, dt_error *err);
 void free_picture_list(picture_files *files); /* also after a failure */
-/* DT_INVALID: a tower was given none. Says what it was given, and what it looks at. */
-dt_status no_pictures(const command_line *line, const dt_model_config *tower, dt_error *err);
+/* DT_INVALID: a model that looks at pictures was given none. Says what it was given, and what it looks at. */
+dt_status no_pictures(const command_line *line, const dt_model_config *config, dt_error *err);
 
 typedef struct picture_reader {
     dt_image_processor *processor;

@@ -32,7 +32,7 @@ void free_prompts(prompt_list *list)
     free(list->prompt);
 }
 
-static dt_status add_text(prompt_list *list, const char *text, size_t bytes, dt_error *err)
+dt_status add_prompt(prompt_list *list, const char *text, size_t bytes, dt_error *err)
 {
     dt_text_prompt *p = next_prompt(list);
     return p && (p->text = strndup(text, bytes)) ? DT_OK : dt_fail_memory(err, bytes, "a prompt");
@@ -65,7 +65,7 @@ static dt_status read_lines(prompt_list *list, const char *path, bool ids, dt_er
         number++;
         while (length > 0 && (line[length - 1] == '\n' || line[length - 1] == '\r'))
             line[--length] = '\0';
-        status = ids ? add_ids(list, line, err) : add_text(list, line, (size_t)length, err);
+        status = ids ? add_ids(list, line, err) : add_prompt(list, line, (size_t)length, err);
     }
     if (status != DT_OK)
         dt_error_while(err, "while reading line %zu of %s", number, path);
@@ -87,11 +87,11 @@ dt_status collect_prompts(const command_line *line, prompt_list *list, dt_error 
     if (text_of(line, "batch-tokens"))
         return read_lines(list, text_of(line, "batch-tokens"), true, err);
     if (strcmp(prompt, "-") != 0)
-        return add_text(list, prompt, strlen(prompt), err);
+        return add_prompt(list, prompt, strlen(prompt), err);
     DT_PASS(read_stream(stdin, &text, &bytes, err));
     while (bytes && (text[bytes - 1] == '\n' || text[bytes - 1] == '\r'))
         bytes--; /* the end of the line that was typed is no part of the prompt */
-    dt_status status = add_text(list, text, bytes, err);
+    dt_status status = add_prompt(list, text, bytes, err);
     free(text);
     return status;
 }
@@ -99,4 +99,35 @@ dt_status collect_prompts(const command_line *line, prompt_list *list, dt_error 
 bool prompts_are_text(const command_line *line)
 {
     return !text_of(line, "tokens") && !text_of(line, "batch-tokens");
+}
+
+/* ---- prompts as ids ---- */
+
+dt_status encode_prompts(const prompt_list *list, const dt_tokenizer *tokenizer, dt_embed_input **input,
+                         int32_t ***encoded, dt_error *err)
+{
+    *input = calloc(list->count + 1, sizeof **input);
+    *encoded = calloc(list->count + 1, sizeof **encoded);
+    if (!*input || !*encoded)
+        return dt_fail_memory(err, list->count, "texts");
+    for (size_t i = 0; i < list->count; i++) {
+        const dt_text_prompt *p = &list->prompt[i];
+        dt_embed_input *in = &(*input)[i];
+        *in = (dt_embed_input){.tokens = p->tokens, .count = p->count};
+        if (p->tokens)
+            continue;
+        DT_TRY(
+            dt_tokenizer_encode(tokenizer, p->text, strlen(p->text), NULL, &(*encoded)[i], &in->count, err),
+            err, "while encoding text %zu", i);
+        in->tokens = (*encoded)[i];
+    }
+    return DT_OK;
+}
+
+void free_encoded(const prompt_list *list, dt_embed_input *input, int32_t **encoded)
+{
+    for (size_t i = 0; encoded && i < list->count; i++)
+        dt_free(encoded[i]);
+    free(encoded);
+    free(input);
 }

@@ -6,6 +6,7 @@
 
 #include "cli/command.h"
 
+#include <drivetrain/embed.h>
 #include <drivetrain/text.h>
 
 /* The options by which prompts are given; the second positional argument is the usual one. */
@@ -25,6 +26,15 @@ typedef struct prompt_list {
 /* Whatever the line says; with nothing said, all of stdin is one prompt. Free the list also after a failure. */
 dt_status collect_prompts(const command_line *line, prompt_list *list, dt_error *err);
 void free_prompts(prompt_list *list);
+
+/* One more prompt of a list: a copy of the text. */
+dt_status add_prompt(prompt_list *list, const char *text, size_t bytes, dt_error *err);
+
+/* What dt_embed takes of each: its ids, or those of its text, which *encoded then holds (free_encoded). */
+dt_status encode_prompts(const prompt_list *list, const dt_tokenizer *tokenizer, dt_embed_input **input,
+                         int32_t ***encoded, dt_error *err);
+void free_encoded(const prompt_list *list, dt_embed_input *input,
+                  int32_t **encoded); /* also after a failure */
 
 /* Does the line give texts, for which a tokenizer is needed? */
 bool prompts_are_text(const command_line *line);

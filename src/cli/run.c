@@ -17,6 +17,7 @@
 static const option_spec options[] = {
     PROMPT_OPTIONS,
     PICTURE_OPTIONS,
+    LABEL_OPTIONS,
     {"max-tokens", 'n', OPTION_INT, "N", "new tokens at most [256, or what generation_config.json says]"},
     {"temperature", 0, OPTION_REAL, "T", "0 = greedy [0]"},
     {"top-k", 0, OPTION_INT, "K", "sample among the K likeliest [off]"},
@@ -217,9 +218,12 @@ static dt_exit run_on_text(const command_line *line, dt_model *model, double sta
     dt_tokenizer *tokenizer = NULL;
     prompt_list prompts = {0};
     dt_exit code;
-    if (has_pictures(line)) {
-        dt_fail(&err, DT_UNSUPPORTED, "this %s sees no pictures: it reads text",
-                dt_model_get_config(model)->family);
+    const char *family = dt_model_get_config(model)->family;
+    if (has_pictures(line) || text_of(line, "labels")) {
+        dt_fail(&err, DT_UNSUPPORTED,
+                has_pictures(line) ? "this %s sees no pictures: it reads text"
+                                   : "this %s compares nothing with --labels: CLIP and SigLIP do",
+                family);
         code = report_failure(&err);
     } else if (collect_prompts(line, &prompts, &err) != DT_OK ||
                open_tokenizer(line, line->positional[0], prompts_are_text(line), &tokenizer, &err) != DT_OK)
@@ -243,8 +247,8 @@ static dt_exit run(const command_line *line)
         return DT_EXIT_USAGE;
     if (dt_model_open(&model, line->positional[0], &o, &err) != DT_OK)
         return report_failure(&err);
-    dt_exit code = dt_config_is_tower(dt_model_get_config(model)) ? label_pictures(line, model)
-                                                                  : run_on_text(line, model, started);
+    dt_exit code = labels_pictures(dt_model_get_config(model)) ? label_pictures(line, model)
+                                                               : run_on_text(line, model, started);
     dt_model_close(model);
     return code;
 }
@@ -256,6 +260,7 @@ static const char *const examples[] = {"run t5-small/ \"translate English to Ger
                                        "run llama/ --tokens 1,306,763 --logprobs 5 --json",
                                        "run bert-base-uncased/ \"The road is [MASK].\"",
                                        "run vit-base-patch16-224/ --image cat.jpg --image dog.png",
+                                       "run clip-vit/ --image cat.jpg --labels \"a cat,a dog\"",
                                        "run llama/ --batch questions.txt --jsonl > answers.jsonl",
                                        NULL};
 
@@ -269,7 +274,8 @@ const command_spec command_run = {
              "options override it. An encoder (BERT) tells the --top-k [5] likeliest words at each [MASK] or "
              "<mask>,\n"
              "a classifier (ViT) the --top-k [5] likeliest classes of each --image; its --batch FILE names a "
-             "picture a line.",
+             "picture a line.\n"
+             "CLIP and SigLIP tell how well each of --labels (or of --batch, one a line) fits each --image.",
     .positional_min = 1,
     .positional_max = 2,
     .positional = positional,
