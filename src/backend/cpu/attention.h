@@ -35,29 +35,36 @@ static INLINE const char *fetch(const char *ahead, const int64_t bytes)
     return ahead + bytes;
 }
 
-/* s[r][j] = sum over d of x[d][r] * keys[j][d] for all positions of a block. */
-static INLINE void score_tile(const dt_dtype type, const float *x, const void *keys, int64_t D,
-                              const char *ahead, float *s, const int R)
+/* P panels of keys from `first` on; what is to be fetched goes on behind what is returned. */
+static INLINE const char *score_panels(const dt_dtype type, const float *x, int64_t stride, const void *keys,
+                                       int64_t D, const char *ahead, float *s, const int R, int64_t first,
+                                       const int P)
 {
-    const int64_t step = (int64_t)element_bytes(type) * 16 * ATTEND_PANELS;
-    for (int64_t first = 0; first < KEY_PANELS; first += ATTEND_PANELS) {
-        vf sum[ATTEND_ROWS][ATTEND_PANELS], key[ATTEND_PANELS];
-        UNROLL for (int r = 0; r < R; r++) UNROLL for (int p = 0; p < ATTEND_PANELS; p++) sum[r][p] =
-            v_set(0.0f);
-        const float *line = x;
-        for (int64_t d = 0; d < D; d++, line += R) {
-            ahead = fetch(ahead, step);
-            UNROLL for (int p = 0; p < ATTEND_PANELS; p++) key[p] =
-                load_as(type, keys, ((first + p) * D + d) * 16);
-            UNROLL for (int r = 0; r < R; r++)
-            {
-                vf one = v_set(line[r]);
-                UNROLL for (int p = 0; p < ATTEND_PANELS; p++) sum[r][p] = v_fma(one, key[p], sum[r][p]);
-            }
+    vf sum[ATTEND_ROWS][ATTEND_PANELS], key[ATTEND_PANELS];
+    UNROLL for (int r = 0; r < R; r++) UNROLL for (int p = 0; p < P; p++) sum[r][p] = v_set(0.0f);
+    for (int64_t d = 0; d < D; d++, x += stride) {
+        ahead = fetch(ahead, (int64_t)element_bytes(type) * 16 * P);
+        UNROLL for (int p = 0; p < P; p++) key[p] = load_as(type, keys, ((first + p) * D + d) * 16);
+        UNROLL for (int r = 0; r < R; r++)
+        {
+            vf one = v_set(x[r]);
+            UNROLL for (int p = 0; p < P; p++) sum[r][p] = v_fma(one, key[p], sum[r][p]);
         }
-        UNROLL for (int r = 0; r < R; r++) UNROLL for (int p = 0; p < ATTEND_PANELS; p++)
-            v_store(s + r * DT_KV_BLOCK + (first + p) * 16, sum[r][p]);
     }
+    UNROLL for (int r = 0; r < R; r++) UNROLL for (int p = 0; p < P; p++)
+        v_store(s + r * DT_KV_BLOCK + (first + p) * 16, sum[r][p]);
+    return ahead;
+}
+
+/* s[r][j] = sum over d of x[d * stride + r] * keys[j][d] for the first 16 * `panels` positions of a block. */
+static INLINE void score_tile(const dt_dtype type, const float *x, int64_t stride, const void *keys,
+                              int64_t D, int64_t panels, const char *ahead, float *s, const int R)
+{
+    int64_t first = 0;
+    for (; first + ATTEND_PANELS <= panels; first += ATTEND_PANELS)
+        ahead = score_panels(type, x, stride, keys, D, ahead, s, R, first, ATTEND_PANELS);
+    for (; first < panels; first++)
+        ahead = score_panels(type, x, stride, keys, D, ahead, s, R, first, 1);
 }
 
 /* Where a block's values are: row j at p + j * stride elements. */
@@ -76,12 +83,15 @@ static INLINE values values_from(const dt_dtype type, values v, int64_t d)
 }
 
 static INLINE void value_columns(const dt_dtype type, const float *s, int64_t s_stride, values v,
-                                 int64_t from, int64_t to, float *out, int64_t out_stride, const int R,
-                                 const int P, int64_t n)
+                                 int64_t from, int64_t to, const float *shrink, float *out,
+                                 int64_t out_stride, const int R, const int P, int64_t n)
 {
     vf sum[ATTEND_ROWS][ATTEND_PANELS], value[ATTEND_PANELS];
-    UNROLL for (int r = 0; r < R; r++) UNROLL for (int p = 0; p < P; p++) sum[r][p] =
-        v_load(out + r * out_stride + p * 16);
+    UNROLL for (int r = 0; r < R; r++) UNROLL for (int p = 0; p < P; p++)
+    {
+        vf before = v_load(out + r * out_stride + p * 16);
+        sum[r][p] = shrink == NULL ? before : v_mul(before, v_set(shrink[r]));
+    }
     for (int64_t j = from; j < to; j++) {
         v.ahead = fetch(v.ahead, (int64_t)element_bytes(type) * 16 * P);
         UNROLL for (int p = 0; p < P; p++) value[p] =
@@ -96,33 +106,36 @@ static INLINE void value_columns(const dt_dtype type, const float *s, int64_t s_
         v_store(out + r * out_stride + p * 16, sum[r][p]);
 }
 
-/* out[r][d] += sum over positions from <= j < to of s[r][j] * v[j][d]; rows of `out` are padded to 16. */
+/* out[r][d] = shrink[r] * out[r][d] + sum over positions from <= j < to of s[r][j] * v[j][d], without `shrink` 1 of it;
+ * rows of `out` are padded to 16. */
 static INLINE void value_tile(const dt_dtype type, const float *s, int64_t s_stride, values v, int64_t D,
-                              int64_t from, int64_t to, float *out, int64_t out_stride, const int R)
+                              int64_t from, int64_t to, const float *shrink, float *out, int64_t out_stride,
+                              const int R)
 {
     int64_t d = 0;
     for (; d + 16 * ATTEND_PANELS <= D; d += 16 * ATTEND_PANELS)
-        value_columns(type, s, s_stride, values_from(type, v, d), from, to, out + d, out_stride, R,
+        value_columns(type, s, s_stride, values_from(type, v, d), from, to, shrink, out + d, out_stride, R,
                       ATTEND_PANELS, 16);
-    for (; d + 16 <= D; d += 16)
-        value_columns(type, s, s_stride, values_from(type, v, d), from, to, out + d, out_stride, R, 1, 16);
-    if (d < D)
-        value_columns(type, s, s_stride, values_from(type, v, d), from, to, out + d, out_stride, R, 1, D - d);
+    for (; d < D; d += 16)
+        value_columns(type, s, s_stride, values_from(type, v, d), from, to, shrink, out + d, out_stride, R, 1,
+                      least(16, D - d));
 }
 
-typedef void score_function(const float *x, const void *keys, int64_t D, const char *ahead, float *s);
+typedef void score_function(const float *x, int64_t stride, const void *keys, int64_t D, int64_t panels,
+                            const char *ahead, float *s);
 typedef void value_function(const float *s, int64_t s_stride, values v, int64_t D, int64_t from, int64_t to,
-                            float *out, int64_t out_stride);
+                            const float *shrink, float *out, int64_t out_stride);
 
 #define DEFINE_ATTEND(R, name, type)                                                                         \
-    static void score_##name##_##R(const float *x, const void *keys, int64_t D, const char *ahead, float *s) \
+    static void score_##name##_##R(const float *x, int64_t stride, const void *keys, int64_t D,              \
+                                   int64_t panels, const char *ahead, float *s)                              \
     {                                                                                                        \
-        score_tile(type, x, keys, D, ahead, s, R);                                                           \
+        score_tile(type, x, stride, keys, D, panels, ahead, s, R);                                           \
     }                                                                                                        \
     static void value_##name##_##R(const float *s, int64_t s_stride, values v, int64_t D, int64_t from,      \
-                                   int64_t to, float *out, int64_t out_stride)                               \
+                                   int64_t to, const float *shrink, float *out, int64_t out_stride)          \
     {                                                                                                        \
-        value_tile(type, s, s_stride, v, D, from, to, out, out_stride, R);                                   \
+        value_tile(type, s, s_stride, v, D, from, to, shrink, out, out_stride, R);                           \
     }
 #define DEFINE_ATTEND_ALL(R)                                                                                 \
     DEFINE_ATTEND(R, f32, DT_F32)                                                                            \
@@ -233,20 +246,31 @@ static values values_of(const attend *a, const sequence *s, int64_t block, int64
                     a->D, NULL};
 }
 
-/* Lay out rows of k (or of v) in blocks, as a cache lays out keys. */
+/* Positions [first, first + 16) of a sequence, as far as there are any, in all groups: a panel each. */
+static void pack_panel(const attend *a, const dt_data *k, const sequence *s, int64_t first, float *packed)
+{
+    int64_t n = least(16, s->keys - first), block = packed_block(s) + first / DT_KV_BLOCK;
+    for (int64_t g = 0; g < a->spec->groups; g++) {
+        const float *from = row_of(k, s->key + first) + g * a->D;
+        float *to = packed + (block * a->spec->groups + g) * block_elements(a) + first % DT_KV_BLOCK * a->D;
+        for (int64_t d = 0; d < a->D; d += 16) {
+            vf line[16];
+            load_lines(line, from + d, k->dim[1], n, least(16, a->D - d));
+            v_turn(line);
+            store_lines(to + d * 16, 16, line, 16, a->D - d);
+        }
+    }
+}
+
+/* Lay out rows of k (or of v) in blocks, as a cache lays out keys; threads share the panels. */
 static void pack_blocks(const attend *a, const dt_data *k, float *packed, int thread, int threads)
 {
-    int64_t begin, end;
-    dt_share(k->dim[0], 1, thread, threads, &begin, &end);
+    int64_t item = 0;
     for (int64_t b = 0; b < a->call->input[DT_ATTENTION_CU_KEYS].dim[0] - 1; b++) {
         sequence s = sequence_of(a->call, b);
-        int64_t first = s.key > begin ? s.key : begin, last = least(s.key + s.keys, end);
-        for (int64_t t = first; t < last; t++)
-            for (int64_t g = 0; g < a->spec->groups; g++) {
-                int64_t block = packed_block(&s) + (t - s.key) / DT_KV_BLOCK;
-                put_key(DT_F32, packed + (block * a->spec->groups + g) * block_elements(a), a->D,
-                        (t - s.key) % DT_KV_BLOCK, row_of(k, t) + g * a->D);
-            }
+        for (int64_t first = 0; first < s.keys; first += 16)
+            if (item++ % threads == thread)
+                pack_panel(a, k, &s, first, packed);
     }
 }
 
@@ -255,7 +279,8 @@ static void pack_blocks(const attend *a, const dt_data *k, float *packed, int th
 typedef struct stretch {
     const sequence *s;
     int64_t query, group, lines; /* lines are of queries [query, ...) of the sequence */
-    float *x;                    /* tiles of R lines, [D][R] */
+    float *x;                    /* [D][stride] */
+    int64_t stride;              /* room for all lines, in sixteens */
     float *out;                  /* [lines][padded] */
     float *most, *sum;           /* [lines] */
 } stretch;
@@ -266,16 +291,21 @@ static int64_t lines_at_once(const dt_attention_spec *spec)
     return shared >= LINES ? shared : LINES / shared * shared;
 }
 
+static int64_t in_sixteens(int64_t n)
+{
+    return (n + 15) / 16 * 16;
+}
+
 static size_t stretch_floats(const dt_attention_spec *spec)
 {
-    size_t lines = (size_t)lines_at_once(spec), padded = (size_t)(spec->head_dim + 15) / 16 * 16;
-    return (lines * (2 * padded + 2) + 15) / 16 * 16;
+    int64_t lines = in_sixteens(lines_at_once(spec)), padded = in_sixteens(spec->head_dim);
+    return (size_t)(lines * (2 * padded + 2));
 }
 
 static stretch stretch_in(const attend *a, float *room)
 {
-    int64_t lines = lines_at_once(a->spec);
-    stretch l = {.x = room, .out = room + lines * a->padded};
+    int64_t lines = in_sixteens(lines_at_once(a->spec));
+    stretch l = {.x = room, .stride = lines, .out = room + lines * a->padded};
     l.most = l.out + lines * a->padded;
     l.sum = l.most + lines;
     return l;
@@ -307,30 +337,25 @@ static span line_span(const attend *a, const stretch *l, int64_t line)
     return visible(a->spec, line_position(a, l, line), l->s->keys);
 }
 
-/* R lines of `from` (q, or a gradient of the output) as a tile, d-major. */
-static void pack_tile(const attend *a, const stretch *l, const float *from, int64_t first, int64_t R,
-                      float *to)
+/* `n` lines of `from` (q, or a gradient of the output) from `first` on, d-major, `stride` apart. */
+static void pack_lines(const attend *a, const stretch *l, const float *from, int64_t first, int64_t n,
+                       float *to, int64_t stride)
 {
-    for (int64_t r = 0; r < R; r++) {
-        const float *line = from + line_place(a, l, first + r);
-        for (int64_t d = 0; d < a->D; d++)
-            to[d * R + r] = line[d];
-    }
-}
-
-static void pack_lines(const attend *a, const stretch *l, const float *from, float *to)
-{
-    tiling tiles = tiles_of(l);
-    for (int64_t tile_index = 0; tile_index < tiles.count; tile_index++) {
-        int64_t first = block_begin(tiles, tile_index);
-        pack_tile(a, l, from, first, block_begin(tiles, tile_index + 1) - first, to + first * a->D);
-    }
+    for (int64_t r = 0; r < n; r += 16, to += 16)
+        for (int64_t d = 0; d < a->D; d += 16) {
+            vf line[16];
+            int64_t lines = least(16, n - r), columns = least(16, a->D - d);
+            for (int64_t i = 0; i < 16; i++)
+                line[i] = v_load_n(from + line_place(a, l, first + r + least(i, lines - 1)) + d, columns);
+            v_turn(line);
+            store_lines(to + d * stride, stride, line, lines, columns);
+        }
 }
 
 static void begin_lines(const attend *a, const stretch *l)
 {
     const float *sink = a->call->input[DT_ATTENTION_SINK].data;
-    pack_lines(a, l, a->call->input[DT_ATTENTION_Q].data, l->x);
+    pack_lines(a, l, a->call->input[DT_ATTENTION_Q].data, 0, l->lines, l->x, l->stride);
     memset(l->out, 0, (size_t)(l->lines * a->padded) * sizeof *l->out);
     for (int64_t line = 0; line < l->lines;
          line++) { /* a sink is a key that is seen first and has no value */
@@ -354,33 +379,70 @@ static INLINE vf finish_scores(const attend *a, vf s, int64_t head, int64_t posi
     return v_select(v_between(seen.first - key, seen.last - key), s, v_set(-INFINITY));
 }
 
-/* Scores of one line in a block become weights; the line's maximum, sum and output are brought along. */
-static void soften(const attend *a, const stretch *l, int64_t line, int64_t key, span seen, float *s)
+/* A tile: R lines from `first` against a block of keys, of which they see at most the first 16 * `panels`. */
+typedef struct attend_block {
+    int64_t first, R, key, panels;
+    span seen[ATTEND_ROWS];
+} attend_block;
+
+static bool sees(const attend_block *t, int64_t r)
 {
-    vf x[KEY_PANELS], most, sum;
-    int64_t head = head_of(a, l, line), position = line_position(a, l, line);
-    UNROLL for (int p = 0; p < KEY_PANELS; p++) x[p] =
-        finish_scores(a, v_load(s + p * 16), head, position, key + p * 16, seen);
-    most = v_max(v_max(x[0], x[1]), v_max(x[2], x[3]));
-    float before = l->most[line], after = v_most(most);
-    after = before > after ? before : after;
+    return t->seen[r].first < t->key + DT_KV_BLOCK && t->seen[r].last > t->key &&
+           t->seen[r].first < t->seen[r].last;
+}
+
+/* One line's scores as the softmax takes them, and the greatest of them. */
+static INLINE float finish_line(const attend *a, const stretch *l, const attend_block *t, int64_t r, float *s)
+{
+    int64_t line = t->first + r, head = head_of(a, l, line), position = line_position(a, l, line);
+    vf most = v_set(-INFINITY);
+    UNROLL for (int p = 0; p < KEY_PANELS; p++) if (p < t->panels)
+    {
+        vf x = finish_scores(a, v_load(s + p * 16), head, position, t->key + p * 16, t->seen[r]);
+        v_store(s + p * 16, x);
+        most = v_max(most, x);
+    }
+    return v_most(most);
+}
+
+/* exp(s - most) in place, and their sum. */
+static INLINE float weigh_line(const attend_block *t, float most, float *s)
+{
+    vf x[KEY_PANELS];
     UNROLL for (int p = 0; p < KEY_PANELS; p++)
     {
-        x[p] = v_exp(v_sub(x[p], v_set(after)));
-        v_store(s + p * 16, x[p]);
+        x[p] = v_set(0.0f);
+        if (p < t->panels) {
+            x[p] = v_exp(v_sub(v_load(s + p * 16), v_set(most)));
+            v_store(s + p * 16, x[p]);
+        }
     }
-    sum = v_add(v_add(x[0], x[1]), v_add(x[2], x[3]));
-    if (before == after) {
-        l->sum[line] += v_sum(sum);
-        return;
+    return v_sum(v_add(v_add(x[0], x[1]), v_add(x[2], x[3])));
+}
+
+/* Scores become weights; the lines' maxima and sums are brought along, `shrink` is what their outputs are to be
+ * multiplied by. Step by step over all lines, so that what one waits for another does meanwhile. */
+static void soften(const attend *a, const stretch *l, const attend_block *t, float *s, float *shrink)
+{
+    float after[ATTEND_ROWS];
+    v_store(shrink, v_set(0.0f));
+    for (int64_t r = 0; r < t->R; r++) {
+        float before = l->most[t->first + r];
+        after[r] = sees(t, r) ? finish_line(a, l, t, r, s + r * DT_KV_BLOCK) : before;
+        after[r] = before > after[r] ? before : after[r];
+        shrink[r] = before == after[r] ? 0.0f : before - after[r];
     }
-    float shrink[16];
-    v_store(shrink, v_exp(v_set(before - after)));
-    l->most[line] = after;
-    l->sum[line] = l->sum[line] * shrink[0] + v_sum(sum);
-    for (int64_t d = 0; d < a->padded; d += 16)
-        v_store(l->out + line * a->padded + d,
-                v_mul(v_load(l->out + line * a->padded + d), v_set(shrink[0])));
+    v_store(shrink, v_exp(v_load(shrink)));
+    for (int64_t r = 0; r < t->R; r++) {
+        float *line = s + r * DT_KV_BLOCK;
+        if (!sees(t, r)) {
+            memset(line, 0, DT_KV_BLOCK * sizeof *line);
+            continue;
+        }
+        float *sum = &l->sum[t->first + r];
+        *sum = *sum * shrink[r] + weigh_line(t, after[r], line);
+        l->most[t->first + r] = after[r];
+    }
 }
 
 /* Few lines read a cache as fast as memory gives it; many find it near after the first tile. */
@@ -393,13 +455,13 @@ static bool streams(const attend *a, const stretch *l)
 static void attend_tile(const attend *a, const stretch *l, int64_t first, int64_t R, int64_t block,
                         int64_t last)
 {
-    _Alignas(64) float s[ATTEND_ROWS * DT_KV_BLOCK];
-    int64_t key = block * DT_KV_BLOCK, from = DT_KV_BLOCK, to = 0;
-    span seen[ATTEND_ROWS];
+    _Alignas(64) float s[ATTEND_ROWS * DT_KV_BLOCK], shrink[16];
+    attend_block t = {.first = first, .R = R, .key = block * DT_KV_BLOCK};
+    int64_t from = DT_KV_BLOCK, to = 0;
     for (int64_t r = 0; r < R; r++) {
-        seen[r] = line_span(a, l, first + r);
-        int64_t low = seen[r].first > key ? seen[r].first - key : 0,
-                high = least(seen[r].last - key, DT_KV_BLOCK);
+        t.seen[r] = line_span(a, l, first + r);
+        int64_t low = t.seen[r].first > t.key ? t.seen[r].first - t.key : 0,
+                high = least(t.seen[r].last - t.key, DT_KV_BLOCK);
         if (low >= high)
             continue;
         from = least(from, low);
@@ -407,17 +469,15 @@ static void attend_tile(const attend *a, const stretch *l, int64_t first, int64_
     }
     if (from >= to)
         return;
+    t.panels = (to + 15) / 16;
     values v = values_of(a, l->s, block, l->group);
     bool far = streams(a, l) && first == 0;
     if (far && block < last)
         v.ahead = keys_of(a, l->s, block + 1, l->group);
-    a->type->score[R](l->x + first * a->D, keys_of(a, l->s, block, l->group), a->D, far ? v.p : NULL, s);
-    for (int64_t r = 0; r < R; r++)
-        if (seen[r].first < key + DT_KV_BLOCK && seen[r].last > key && seen[r].first < seen[r].last)
-            soften(a, l, first + r, key, seen[r], s + r * DT_KV_BLOCK);
-        else
-            memset(s + r * DT_KV_BLOCK, 0, DT_KV_BLOCK * sizeof *s);
-    a->type->value[R](s, DT_KV_BLOCK, v, a->D, from, to, l->out + first * a->padded, a->padded);
+    a->type->score[R](l->x + first, l->stride, keys_of(a, l->s, block, l->group), a->D, t.panels,
+                      far ? v.p : NULL, s);
+    soften(a, l, &t, s, shrink);
+    a->type->value[R](s, DT_KV_BLOCK, v, a->D, from, to, shrink, l->out + first * a->padded, a->padded);
 }
 
 static void end_lines(const attend *a, const stretch *l)

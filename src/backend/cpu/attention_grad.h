@@ -75,7 +75,7 @@ static void dot_blocks(const grad_call *c, const float *packed, const float *x, 
     _Alignas(64) float s[ATTEND_ROWS * DT_KV_BLOCK];
     for (int64_t block = from / DT_KV_BLOCK; block * DT_KV_BLOCK < to; block++) {
         int64_t at = (packed_block(c->l.s) + block) * a->spec->groups + c->l.group;
-        attend_f32.score[R](x, packed + at * block_elements(a), a->D, NULL, s);
+        attend_f32.score[R](x, R, packed + at * block_elements(a), a->D, KEY_PANELS, NULL, s);
         for (int64_t r = 0; r < R; r++)
             memcpy(out + r * c->n.keys + block * DT_KV_BLOCK, s + r * DT_KV_BLOCK, DT_KV_BLOCK * sizeof *s);
     }
@@ -199,7 +199,7 @@ static void put_dq(const grad_call *c, int64_t first, int64_t R, int64_t from, i
     const attend *a = c->a;
     values keys = {group_rows(c, &a->call->input[DT_ATTENTION_K]), a->spec->groups * a->D, NULL};
     memset(c->room.dq, 0, (size_t)(R * a->padded) * sizeof(float));
-    attend_f32.value[R](c->room.w, c->n.keys, keys, a->D, from, to, c->room.dq, a->padded);
+    attend_f32.value[R](c->room.w, c->n.keys, keys, a->D, from, to, NULL, c->room.dq, a->padded);
     for (int64_t r = 0; r < R; r++)
         memcpy((float *)a->call->output[GRAD_Q].data + line_place(a, &c->l, first + r),
                c->room.dq + r * a->padded, (size_t)a->D * sizeof(float));
@@ -216,8 +216,8 @@ static void grad_tile(const grad_call *c, int64_t first, int64_t R)
             end = (to + DT_KV_BLOCK - 1) / DT_KV_BLOCK * DT_KV_BLOCK;
     if (from >= to)
         begin = end = from = to = 0;
-    pack_tile(a, &c->l, q, first, R, c->room.x);
-    pack_tile(a, &c->l, grad, first, R, c->room.grad);
+    pack_lines(a, &c->l, q, first, R, c->room.x, R);
+    pack_lines(a, &c->l, grad, first, R, c->room.grad, R);
     dot_blocks(c, a->packed, c->room.x, R, from, to, c->room.p);
     dot_blocks(c, c->packed_v, c->room.grad, R, from, to, c->room.w);
     for (int64_t r = 0; r < R; r++) {
