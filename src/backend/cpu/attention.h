@@ -316,20 +316,26 @@ static tiling tiles_of(const stretch *l)
     return (tiling){l->lines, (l->lines + ATTEND_ROWS - 1) / ATTEND_ROWS};
 }
 
+/* Which query of the stretch a line is. A head that shares its keys with none is worth a question: divisions are slow. */
+static int64_t query_of(const attend *a, int64_t line)
+{
+    return a->shared == 1 ? line : (int64_t)((uint32_t)line / (uint32_t)a->shared);
+}
+
 static int64_t head_of(const attend *a, const stretch *l, int64_t line)
 {
-    return l->group * a->shared + line % a->shared;
+    return l->group * a->shared + line - query_of(a, line) * a->shared;
 }
 
 /* Row of q (and of the output) and place in it. */
 static int64_t line_place(const attend *a, const stretch *l, int64_t line)
 {
-    return (l->s->row + l->query + line / a->shared) * a->spec->heads * a->D + head_of(a, l, line) * a->D;
+    return ((l->s->row + l->query + query_of(a, line)) * a->spec->heads + head_of(a, l, line)) * a->D;
 }
 
 static int64_t line_position(const attend *a, const stretch *l, int64_t line)
 {
-    return l->s->position + l->query + line / a->shared;
+    return l->s->position + l->query + query_of(a, line);
 }
 
 static span line_span(const attend *a, const stretch *l, int64_t line)
@@ -341,15 +347,18 @@ static span line_span(const attend *a, const stretch *l, int64_t line)
 static void pack_lines(const attend *a, const stretch *l, const float *from, int64_t first, int64_t n,
                        float *to, int64_t stride)
 {
-    for (int64_t r = 0; r < n; r += 16, to += 16)
+    for (int64_t r = 0; r < n; r += 16, to += 16) {
+        int64_t lines = least(16, n - r);
+        const float *at[16];
+        for (int64_t i = 0; i < 16; i++)
+            at[i] = from + line_place(a, l, first + r + least(i, lines - 1));
         for (int64_t d = 0; d < a->D; d += 16) {
             vf line[16];
-            int64_t lines = least(16, n - r), columns = least(16, a->D - d);
-            for (int64_t i = 0; i < 16; i++)
-                line[i] = v_load_n(from + line_place(a, l, first + r + least(i, lines - 1)) + d, columns);
+            UNROLL for (int i = 0; i < 16; i++) line[i] = v_load_n(at[i] + d, least(16, a->D - d));
             v_turn(line);
-            store_lines(to + d * stride, stride, line, lines, columns);
+            store_lines(to + d * stride, stride, line, lines, a->D - d);
         }
+    }
 }
 
 static void begin_lines(const attend *a, const stretch *l)

@@ -152,12 +152,18 @@ static void pack_w(const product *p, const product_room *room, int thread, int t
 
 /* ---- finishing ---- */
 
-static INLINE vf with_bias(const product *p, const float *sums, int64_t column, int64_t n)
+/* The bias of the n outputs from `column` on. */
+static INLINE vf bias_of(const product *p, int64_t column, int64_t n)
 {
-    vf sum = v_load(sums);
-    return p->bias == NULL ? sum : v_add(sum, v_load_n(p->bias + column, n));
+    return p->bias == NULL ? v_set(0.0f) : v_load_n(p->bias + column, n);
 }
 
+static INLINE vf with_bias(const product *p, const float *sums, vf bias)
+{
+    return p->bias == NULL ? v_load(sums) : v_add(v_load(sums), bias);
+}
+
+/* What columns of a row's output are, from their sums. */
 static INLINE void put_columns(const product *p, int64_t row, int64_t column, int64_t n, vf value)
 {
     int64_t at = row * p->y_columns + column;
@@ -166,19 +172,60 @@ static INLINE void put_columns(const product *p, int64_t row, int64_t column, in
     v_store_n(p->y + at, value, n);
 }
 
-/* Panels `a` and, unless -1, `b` of rows [row, row + R). With glu the second half of the sums is up's. */
+/* One panel of rows [row, row + R). */
+static INLINE void finish_panel(const product *p, const float *sums, int64_t row, int64_t R, int64_t panel,
+                                const dt_activation kind)
+{
+    int64_t column = panel * DT_PANEL, n = least(DT_PANEL, p->y_columns - column);
+    vf bias = bias_of(p, column, n);
+    for (int64_t r = 0; r < R; r++)
+        put_columns(p, row + r, column, n, v_activate(kind, with_bias(p, sums + r * SUMS, bias)));
+}
+
+/* A panel of gate's sums beside one of up's. */
+static INLINE void finish_gated(const product *p, const float *sums, int64_t row, int64_t R, int64_t panel,
+                                const dt_activation kind)
+{
+    int64_t column = panel * DT_PANEL, n = least(DT_PANEL, p->y_columns - column);
+    vf gate = bias_of(p, column, n), up = bias_of(p, p->y_columns + column, n);
+    for (int64_t r = 0; r < R; r++) {
+        const float *of_row = sums + r * SUMS;
+        vf value = v_activate(kind, with_bias(p, of_row, gate));
+        put_columns(p, row + r, column, n, v_mul(value, with_bias(p, of_row + DT_PANEL, up)));
+    }
+}
+
+static INLINE void finish_as(const product *p, const float *sums, int64_t row, int64_t R, int64_t a,
+                             int64_t b, const dt_activation kind)
+{
+    if (p->glu) {
+        finish_gated(p, sums, row, R, a, kind);
+        return;
+    }
+    finish_panel(p, sums, row, R, a, kind);
+    if (b >= 0)
+        finish_panel(p, sums + DT_PANEL, row, R, b, kind);
+}
+
+/* Panels `a` and, unless -1, `b` of rows [row, row + R). With glu the second half of the sums is up's. The activations
+ * that are met most have loops of their own. */
 static void finish_block(const product *p, const float *sums, int64_t row, int64_t R, int64_t a, int64_t b)
 {
-    int64_t n = least(DT_PANEL, p->y_columns - a * DT_PANEL),
-            m = least(DT_PANEL, p->y_columns - b * DT_PANEL);
-    for (int64_t r = 0; r < R; r++, sums += SUMS) {
-        vf first = v_activate(p->kind, with_bias(p, sums, a * DT_PANEL, n));
-        if (p->glu)
-            first = v_mul(first, with_bias(p, sums + DT_PANEL, p->y_columns + a * DT_PANEL, n));
-        put_columns(p, row + r, a * DT_PANEL, n, first);
-        if (b >= 0 && !p->glu)
-            put_columns(p, row + r, b * DT_PANEL, m,
-                        v_activate(p->kind, with_bias(p, sums + DT_PANEL, b * DT_PANEL, m)));
+    switch (p->kind) {
+    case DT_ACT_IDENTITY:
+        finish_as(p, sums, row, R, a, b, DT_ACT_IDENTITY);
+        break;
+    case DT_ACT_GELU:
+        finish_as(p, sums, row, R, a, b, DT_ACT_GELU);
+        break;
+    case DT_ACT_QUICK_GELU:
+        finish_as(p, sums, row, R, a, b, DT_ACT_QUICK_GELU);
+        break;
+    case DT_ACT_SILU:
+        finish_as(p, sums, row, R, a, b, DT_ACT_SILU);
+        break;
+    default:
+        finish_as(p, sums, row, R, a, b, p->kind);
     }
 }
 
