@@ -27,6 +27,9 @@ static const char *const KINDS[][FILES] = {
     {"config.json", "pytorch_model.bin.index.json", "a.bin"},
     {"context/model.yaml", "weights/.metadata", "weights/__0_0.distcp", "weights/common.pt"},
     {"model.pt", "model.json"},
+    {"config.json", "rank0.safetensors", "rank1.safetensors"},
+    {"encoder/config.json", "encoder/rank0.safetensors", "decoder/config.json", "decoder/rank0.safetensors"},
+    {"config.json", "model.bin", "shared_vocabulary.json"},
 };
 
 enum { KIND_COUNT = sizeof KINDS / sizeof KINDS[0] };
