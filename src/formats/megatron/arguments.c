@@ -124,7 +124,7 @@ static int put_layout(const dt_megatron_plan *p, bool dist, json_t *args)
 /* The type that the embedding is written in. */
 static dt_dtype weights_type(const dt_megatron_plan *p)
 {
-    int embedding = dt_mapping_find(p->mapping, "embedding.word_embeddings.weight");
+    int embedding = dt_megatron_plan_embedding(p);
     const dt_canonical *c = dt_mapping_at(p->mapping, embedding);
     return c && c->count ? p->dtype[dt_mapping_piece_at(p->mapping, c->first)->external] : DT_F32;
 }
@@ -161,6 +161,16 @@ static void put_value(dt_pickler *pickler, const json_t *value)
     else if (json_is_array(value)) {
         dt_pickle_open_list(pickler);
         json_array_foreach(value, i, item) put_value(pickler, item);
+        dt_pickle_close(pickler);
+    } else if (json_is_object(value)) { /* the configurations of a llava's parts */
+        const char *key;
+        json_t *within;
+        dt_pickle_open_dict(pickler);
+        json_object_foreach((json_t *)(uintptr_t)value, key, within)
+        {
+            dt_pickle_put_text(pickler, key);
+            put_value(pickler, within);
+        }
         dt_pickle_close(pickler);
     } else
         dt_pickle_put_none(pickler);

@@ -38,6 +38,12 @@ static bool one_kind_of_layer(const dt_model_config *c)
     return c->num_moe_experts == 0 || (!c->moe_listed && c->moe_layer_freq == 1);
 }
 
+/* Do the tensors of its layers lie in one? A tower's layers are all alike, whatever the language model's are. */
+static bool is_stacked(const dist_plan *d, const char *canonical)
+{
+    return d->stacked || (d->plan->config.vision && dt_starts_with(canonical, "vision_model."));
+}
+
 /* The key of a canonical tensor, with or without its layer's number. */
 static void key_of(const dist_plan *d, const char *canonical, char *out, size_t bytes)
 {
@@ -45,17 +51,10 @@ static void key_of(const dist_plan *d, const char *canonical, char *out, size_t 
     dt_megatron_layer l;
     bool local = d->plan->options->local_names;
     dt_megatron_spell(name, sizeof name, canonical, local ? DT_SPELL_DIST : DT_SPELL_TE);
-    if (d->stacked && dt_megatron_split_layer(name, &l))
+    if (is_stacked(d, canonical) && dt_megatron_split_layer(name, &l))
         snprintf(out, bytes, "%.*s.layers%s", l.stack_bytes, name, l.rest);
     else
         snprintf(out, bytes, "%s", name);
-}
-
-static int64_t stack_layers(const dt_model_config *c, const char *canonical)
-{
-    if (strcmp(c->model_type, "t5") != 0)
-        return c->num_layers;
-    return dt_starts_with(canonical, "encoder.") ? c->encoder_num_layers : c->decoder_num_layers;
 }
 
 static dt_shape shape_of(const dist_plan *d, const dt_canonical *c)
@@ -64,8 +63,8 @@ static dt_shape shape_of(const dist_plan *d, const dt_canonical *c)
     dt_megatron_layer l;
     if (dt_megatron_file_shape(&d->plan->config, c, &shape))
         return shape;
-    if (d->stacked && dt_megatron_split_layer(c->spec->name, &l))
-        shape.dim[shape.rank++] = stack_layers(&d->plan->config, c->spec->name);
+    if (is_stacked(d, c->spec->name) && dt_megatron_split_layer(c->spec->name, &l))
+        shape.dim[shape.rank++] = dt_megatron_stack_layers(&d->plan->config, c->spec->name);
     if (c->spec->experts)
         shape.dim[shape.rank++] = c->spec->experts;
     shape.dim[shape.rank++] = c->rows / (c->spec->experts ? c->spec->experts : 1);
@@ -79,7 +78,7 @@ static dt_status find_tensor(dist_plan *d, const dt_canonical *c, size_t *index,
 {
     char key[DT_RANKS_NAME];
     key_of(d, c->spec->name, key, sizeof key);
-    for (size_t i = 0; d->stacked && i < d->count; i++)
+    for (size_t i = 0; is_stacked(d, c->spec->name) && i < d->count; i++)
         if (strcmp(d->tensor[i].key, key) == 0) {
             *index = i;
             return DT_OK;
@@ -115,7 +114,7 @@ static dt_distcp_box box_of(const dist_plan *d, const dt_canonical *c, int64_t e
     int at = 0;
     if (dt_megatron_file_shape(&d->plan->config, c, &box.shape))
         return box;
-    if (d->stacked && dt_megatron_split_layer(c->spec->name, &l)) {
+    if (is_stacked(d, c->spec->name) && dt_megatron_split_layer(c->spec->name, &l)) {
         box.offset[at] = l.layer;
         box.shape.dim[at++] = 1;
     }
@@ -264,12 +263,12 @@ static dt_status add_state(dist_plan *d, int canonical, const char *weight, cons
     int64_t experts = c->spec->experts, each = dt_megatron_plan_blocks(d->plan, c);
     const char *key = d->tensor[d->tensor_of[canonical]].key;
     dt_megatron_layer l;
-    bool layered = d->stacked && dt_megatron_split_layer(c->spec->name, &l);
+    bool layered = is_stacked(d, c->spec->name) && dt_megatron_split_layer(c->spec->name, &l);
     int stem = (int)(strlen(key) - strlen(weight));
     for (int64_t e = 0; e < (experts ? experts : 1); e++) {
         char full[DT_RANKS_NAME + 64], at[64] = "0", of[64] = "1";
         dt_rank rank = {0, d->plan->place[canonical].stage, experts ? (int)(e / each) : 0};
-        int64_t layers = layered ? stack_layers(&d->plan->config, c->spec->name) : 0;
+        int64_t layers = layered ? dt_megatron_stack_layers(&d->plan->config, c->spec->name) : 0;
         if (layered && experts) {
             snprintf(at, sizeof at, "%" PRId64 ".%" PRId64, l.layer, e);
             snprintf(of, sizeof of, "%" PRId64 ".%" PRId64, layers, experts);

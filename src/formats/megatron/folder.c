@@ -52,16 +52,20 @@ bool dt_megatron_resolve(const char *path, char out[], size_t bytes)
 
 /* ---- arguments ---- */
 
-static bool has_plain_value(const dt_value *v)
+static bool is_plain(const dt_value *v)
 {
     return v->kind == DT_VALUE_BOOL || v->kind == DT_VALUE_INT || v->kind == DT_VALUE_TEXT ||
            (v->kind == DT_VALUE_REAL && isfinite(v->real)) ||
            (dt_value_is_sequence(v) && v->list.count <= DT_MAX_LAYERS);
 }
 
+static json_t *plain_object(const dt_value *map);
+
 /* NULL when memory is short. */
 static json_t *plain_value(const dt_value *v)
 {
+    if (v->kind == DT_VALUE_DICT)
+        return plain_object(v);
     if (v->kind == DT_VALUE_BOOL)
         return json_boolean(v->truth);
     if (v->kind == DT_VALUE_INT)
@@ -85,6 +89,22 @@ static json_t *plain_value(const dt_value *v)
     return NULL;
 }
 
+/* A dict of plain values; what is not plain, and a dict within it, is left out. NULL when memory is short. */
+static json_t *plain_object(const dt_value *map)
+{
+    json_t *json = json_object();
+    int failed = json == NULL;
+    for (uint32_t i = 0; !failed && i + 1 < map->list.count && i < ARGUMENT_LIMIT; i += 2) {
+        const dt_value *key = map->list.item[i], *value = map->list.item[i + 1];
+        if (dt_value_is(key, DT_VALUE_TEXT) && is_plain(value))
+            failed = json_object_setn_new(json, key->text.data, key->text.bytes, plain_value(value));
+    }
+    if (!failed)
+        return json;
+    json_decref(json);
+    return NULL;
+}
+
 dt_status dt_megatron_arguments(json_t **out, const dt_value *args, dt_error *err)
 {
     const dt_value *map = dt_value_is(args, DT_VALUE_DICT) ? args : args ? dt_value_attributes(args) : NULL;
@@ -95,7 +115,7 @@ dt_status dt_megatron_arguments(json_t **out, const dt_value *args, dt_error *er
     int failed = json == NULL;
     for (uint32_t i = 0; !failed && i + 1 < map->list.count && i < ARGUMENT_LIMIT; i += 2) {
         const dt_value *key = map->list.item[i], *value = map->list.item[i + 1];
-        if (dt_value_is(key, DT_VALUE_TEXT) && has_plain_value(value))
+        if (dt_value_is(key, DT_VALUE_TEXT) && (is_plain(value) || dt_value_is(value, DT_VALUE_DICT)))
             failed = json_object_setn_new(json, key->text.data, key->text.bytes, plain_value(value));
     }
     if (!failed) {

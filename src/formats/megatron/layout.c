@@ -190,12 +190,25 @@ static spelled find_spelling(const dt_stored_set *set, const char *prefix, const
     return s;
 }
 
-/* Layers of the stack that a canonical name belongs to. */
-static int64_t stack_layers(const dt_model_config *c, const char *canonical)
+int64_t dt_megatron_stack_layers(const dt_model_config *c, const char *canonical)
 {
+    if (dt_starts_with(canonical, "vision_model.") && c->vision)
+        return c->vision->num_layers;
     if (strcmp(c->model_type, "t5") != 0)
         return c->num_layers;
     return dt_starts_with(canonical, "encoder.") ? c->encoder_num_layers : c->decoder_num_layers;
+}
+
+const char *dt_megatron_below(const dt_model_config *c)
+{
+    return strcmp(c->model_type, "llava") == 0 ? "language_model." : "";
+}
+
+bool dt_megatron_is_embedding(const char *canonical)
+{
+    const char *below =
+        dt_starts_with(canonical, "language_model.") ? canonical + strlen("language_model.") : canonical;
+    return strcmp(below, "embedding.word_embeddings.weight") == 0;
 }
 
 /* A canonical tensor in a file: which of its experts lie in which external tensor, and on which plane. */
@@ -266,7 +279,7 @@ static dt_status map_one(dt_mapping *m, const dt_model_config *c, const dt_canon
     extent x = {.rows = to->rows / parts, .experts = s->form == DT_EXPERTS_TOGETHER ? experts : 0};
     if (s->stacked) {
         dt_megatron_split_layer(to->spec->name, &layer);
-        x.layers = stack_layers(c, to->spec->name);
+        x.layers = dt_megatron_stack_layers(c, to->spec->name);
         x.layer = layer.layer;
     }
     for (int64_t e = 0; e < (experts ? experts : 1); e++)

@@ -115,11 +115,10 @@ static void count_layer(const dt_ranks *l, const char *stored)
     if (!dt_ranks_parse(l, stored, &t) || t.rank.tensor || t.rank.expert ||
         !dt_megatron_split_layer(t.name, &layer))
         return;
-    for (int stack = 0; stack < DT_RANKS_STACKS; stack++) {
-        dt_stage_layers *s = dt_ranks_layers(l, stack, t.chunk, t.rank.stage);
-        if (strncmp(t.name, dt_ranks_stack[stack], (size_t)layer.stack_bytes) == 0 && layer.layer >= s->count)
-            s->count = layer.layer + 1;
-    }
+    int stack = dt_ranks_stack_of(t.name, &layer);
+    dt_stage_layers *s = stack < 0 ? NULL : dt_ranks_layers(l, stack, t.chunk, t.rank.stage);
+    if (s && layer.layer >= s->count)
+        s->count = layer.layer + 1;
 }
 
 static dt_status place_layers(dt_checkpoint *c, dt_ranks *l, dt_error *err)
@@ -281,8 +280,9 @@ static dt_status open_model(dt_checkpoint *c, const dt_open_options *options, co
 {
     DT_PASS(dt_megatron_any_config(c, options, args, err));
     if (c->config.padded_vocab_size <= 0) {
-        dt_rank_place p = find_place(c, l, "embedding.word_embeddings.weight");
-        char name[DT_RANKS_NAME];
+        char words[DT_RANKS_NAME], name[DT_RANKS_NAME];
+        snprintf(words, sizeof words, "%sembedding.word_embeddings.weight", dt_megatron_below(&c->config));
+        dt_rank_place p = find_place(c, l, words);
         dt_ranks_name(l, (dt_rank){0, p.stage, 0}, p.chunk, p.name, name, sizeof name);
         dt_megatron_use_vocabulary(c, dt_stored_set_find(c->set, name), l->tensor);
     }

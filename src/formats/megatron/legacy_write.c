@@ -85,14 +85,15 @@ static dt_status put_tied_head(rank_file *f, int chunk, dt_error *err)
 {
     const dt_megatron_plan *plan = f->plan;
     const dt_ranks *r = &plan->ranks;
-    int embedding = dt_mapping_find(plan->mapping, "embedding.word_embeddings.weight"), external;
-    char name[DT_RANKS_NAME];
+    int embedding = dt_megatron_plan_embedding(plan), external;
+    char name[DT_RANKS_NAME], head[DT_RANKS_NAME];
     dt_rank first = {f->rank.tensor, 0, f->rank.expert};
     if (!plan->config.share_embeddings_and_output_weights || r->pipeline == 1 || chunk != r->chunks - 1 ||
         f->rank.stage != r->pipeline - 1)
         return DT_OK;
     DT_PASS(dt_megatron_plan_tensor(plan, embedding, first, 0, name, &external, err));
-    return put_tensor(f, "output_layer.weight", external, err);
+    snprintf(head, sizeof head, "%soutput_layer.weight", dt_megatron_below(&plan->config));
+    return put_tensor(f, head, external, err);
 }
 
 static dt_status put_model(rank_file *f, int chunk, dt_error *err)
@@ -204,7 +205,7 @@ static uint64_t total_bytes(const dt_megatron_plan *plan)
         int index = dt_mapping_find(plan->mapping, dt_mapping_external_at(plan->mapping, i)->canonical);
         const dt_param_spec *spec = dt_mapping_at(plan->mapping, index)->spec;
         bool tied = plan->config.share_embeddings_and_output_weights && r->pipeline > 1 &&
-                    strcmp(spec->name, "embedding.word_embeddings.weight") == 0;
+                    dt_megatron_is_embedding(spec->name);
         total += bytes * (uint64_t)(spec->split == DT_SPLIT_NONE ? r->tensor : 1) *
                  (uint64_t)(spec->experts ? 1 : r->expert) * (tied ? 2 : 1);
     }

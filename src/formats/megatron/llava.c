@@ -137,8 +137,16 @@ static dt_status read_language(const json_t *json, dt_model_config *c, dt_error 
     return status;
 }
 
+/* Up to core 0.16 RADIO's positions were always interpolated with aligned corners; later there is a switch, off by default. */
+static bool aligns_corners(const json_t *json)
+{
+    const char *version = json_string_value(json_object_get(json, "megatron_core"));
+    int major, minor;
+    return version && sscanf(version, "%d.%d", &major, &minor) == 2 && major == 0 && minor <= 16;
+}
+
 /* The arguments that LLaVAModel makes of a type of tower; a file's own keys win. */
-static int assume_tower(json_t *part, int row, const char *type)
+static int assume_tower(json_t *part, int row, const char *type, const json_t *json)
 {
     bool radio = strcmp(towers[row].model_type, "radio") == 0;
     int failed = json_object_set_new(part, "model_type", json_string(towers[row].model_type));
@@ -152,6 +160,7 @@ static int assume_tower(json_t *part, int row, const char *type)
     failed |= assume(part, "max_img_w", json_integer(towers[row].max_pixels));
     failed |= assume(part, "embedder_bias", json_boolean(towers[row].more));
     failed |= assume(part, "ln_post", json_boolean(towers[row].more));
+    failed |= assume(part, "interpolate_align_corners", json_boolean(aligns_corners(json)));
     return failed | assume(part, "use_mask_token", json_boolean(towers[row].more));
 }
 
@@ -164,8 +173,8 @@ static dt_status complete_tower(const json_t *json, json_t *part, dt_error *err)
         failed |= give(part, tower_keys[i], json, tower_keys[i]);
     for (int i = 0; i < COUNT(towers); i++)
         if (dt_starts_with(type, towers[i].begins))
-            return failed | assume_tower(part, i, type) ? dt_fail_memory(err, 4096, "a configuration")
-                                                        : DT_OK;
+            return failed | assume_tower(part, i, type, json) ? dt_fail_memory(err, 4096, "a configuration")
+                                                              : DT_OK;
     return dt_fail(err, DT_UNSUPPORTED,
                    "key \"vision_model_type\" is \"%s\"; drivetrain reads clip, siglip, internvit, "
                    "internvit300M, radio, radio-g and cradio-g",

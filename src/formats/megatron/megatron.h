@@ -35,6 +35,11 @@ dt_status dt_megatron_use_config(dt_checkpoint *checkpoint, const json_t *json, 
 /* options->config when given, else `args` (NULL: an error that asks for --config). */
 dt_status dt_megatron_any_config(dt_checkpoint *checkpoint, const dt_open_options *options,
                                  const json_t *args, dt_error *err);
+/* Is it the table of words, of the model or below language_model.? What such a model's names of words have before them. */
+bool dt_megatron_is_embedding(const char *canonical);
+const char *dt_megatron_below(const dt_model_config *config);
+/* Layers of the stack that a canonical name belongs to: the model's, an encoder's or decoder's, a tower's. */
+int64_t dt_megatron_stack_layers(const dt_model_config *config, const char *canonical);
 /* The stored table of words, below `prefix` and, of a model that sees, language_model.; NULL. */
 const dt_stored_tensor *dt_megatron_embedding(const dt_stored_set *set, const char *prefix);
 /* The padded vocabulary, where the configuration does not say: the embedding's rows times the ranks it is cut for. */

@@ -51,12 +51,31 @@ dt_status dt_ranks_deal(dt_ranks *r, int stack, int64_t layers, dt_error *err)
     return DT_OK;
 }
 
+int dt_ranks_stack_of(const char *name, const dt_megatron_layer *layer)
+{
+    const char *last = name;
+    if (dt_starts_with(name, "vision_model."))
+        return -1;
+    for (const char *at = name; at < name + layer->stack_bytes; at++)
+        last = *at == '.' ? at + 1 : last; /* "language_model.decoder" is a decoder */
+    for (int stack = 0; stack < DT_RANKS_STACKS; stack++)
+        if (strlen(dt_ranks_stack[stack]) == (size_t)(name + layer->stack_bytes - last) &&
+            strncmp(last, dt_ranks_stack[stack], strlen(dt_ranks_stack[stack])) == 0)
+            return stack;
+    return -1;
+}
+
 bool dt_ranks_place_layer(const dt_ranks *r, const char *canonical, dt_rank_place *out)
 {
     dt_megatron_layer layer;
     if (!dt_megatron_split_layer(canonical, &layer))
         return false;
-    int stack = strncmp(canonical, dt_ranks_stack[0], (size_t)layer.stack_bytes) == 0 ? 0 : 1;
+    int stack = dt_ranks_stack_of(canonical, &layer);
+    if (stack < 0) { /* a tower is whole in the first stage */
+        out->stage = out->chunk = 0;
+        snprintf(out->name, sizeof out->name, "%s", canonical);
+        return true;
+    }
     for (int chunk = 0; chunk < r->chunks; chunk++)
         for (int stage = 0; stage < r->pipeline; stage++) {
             const dt_stage_layers *s = dt_ranks_layers(r, stack, chunk, stage);

@@ -42,6 +42,8 @@ typedef struct dt_rank_place {
 } dt_rank_place;
 
 extern const char *const dt_ranks_stack[DT_RANKS_STACKS];
+/* The stack that a layer's name belongs to; -1: a tower's, which is not dealt out to stages. */
+int dt_ranks_stack_of(const char *name, const dt_megatron_layer *layer);
 dt_stage_layers *dt_ranks_layers(const dt_ranks *ranks, int stack, int chunk, int stage);
 
 /* An empty layout's table of layers, in `arena`. */

@@ -37,10 +37,11 @@ static dt_status check_layout(const dt_export_options *o, const dt_model_config 
     if (strcmp(c->model_type, "t5") == 0 && r->pipeline > 1)
         return dt_fail(err, DT_UNSUPPORTED,
                        "%d pipeline stages: Megatron Core's T5 has no pipeline parallelism", r->pipeline);
-    if (c->num_attention_heads % r->tensor)
-        return dt_fail(err, DT_UNSUPPORTED,
-                       "%" PRId64 " attention heads cannot be shared by %d tensor-parallel ranks",
-                       c->num_attention_heads, r->tensor);
+    if (c->num_attention_heads % r->tensor || (c->vision && c->vision->num_attention_heads % r->tensor))
+        return dt_fail(
+            err, DT_UNSUPPORTED, "%" PRId64 " attention heads cannot be shared by %d tensor-parallel ranks",
+            c->num_attention_heads % r->tensor ? c->num_attention_heads : c->vision->num_attention_heads,
+            r->tensor);
     return DT_OK;
 }
 
@@ -91,12 +92,23 @@ static dt_status pad_vocabulary(dt_megatron_plan *p, dt_error *err)
 
 /* ---- tensors ---- */
 
+/* What comes before the layers: words, and all that sees. */
+static bool in_first_stage(const char *canonical)
+{
+    static const char *const begin[] = {"embedding.", "language_model.embedding.", "vision_model.",
+                                        "vision_projection.", "x_image_newline"};
+    bool first = false;
+    for (size_t i = 0; i < sizeof begin / sizeof begin[0]; i++)
+        first |= dt_starts_with(canonical, begin[i]);
+    return first;
+}
+
 static dt_rank_place place_of(const dt_megatron_plan *p, const char *canonical, bool dist)
 {
     dt_rank_place place = {.stage = p->ranks.pipeline - 1, .chunk = p->ranks.chunks - 1};
     bool local = p->options->local_names;
     char name[DT_RANKS_NAME];
-    if (dt_starts_with(canonical, "embedding."))
+    if (in_first_stage(canonical))
         place.stage = place.chunk = 0;
     if (!dt_ranks_place_layer(&p->ranks, canonical, &place))
         snprintf(place.name, sizeof place.name, "%s", canonical);
@@ -140,6 +152,13 @@ dt_status dt_megatron_plan_create(dt_megatron_plan *p, const dt_checkpoint *from
     return dt_megatron_make_args(p, dist, &p->args, err);
 }
 
+int dt_megatron_plan_embedding(const dt_megatron_plan *p)
+{
+    char name[DT_RANKS_NAME];
+    snprintf(name, sizeof name, "%sembedding.word_embeddings.weight", dt_megatron_below(&p->config));
+    return dt_mapping_find(p->mapping, name);
+}
+
 void dt_megatron_plan_destroy(dt_megatron_plan *p)
 {
     json_decref(p->args);
@@ -172,7 +191,7 @@ const char *dt_megatron_plan_alias(const dt_megatron_plan *p, const char *canoni
 {
     for (int i = 0; p->stock && i < dt_megatron_names.copy_count; i++) {
         const dt_name_copy *copy = &dt_megatron_names.copy[i];
-        if (strcmp(copy->of, canonical) == 0 && strcmp(canonical, "embedding.word_embeddings.weight") != 0)
+        if (strcmp(copy->of, canonical) == 0 && !dt_megatron_is_embedding(canonical))
             return copy->name;
     }
     return NULL;

@@ -23,6 +23,8 @@ typedef struct dt_megatron_plan {
 } dt_megatron_plan;
 
 /* `dist`: for a torch_dist folder. Errors: DT_UNSUPPORTED, DT_MISMATCH name what cannot be dealt out. */
+/* The table of words in the plan's mapping; -1: there is none. */
+int dt_megatron_plan_embedding(const dt_megatron_plan *plan);
 dt_status dt_megatron_plan_create(dt_megatron_plan *plan, const dt_checkpoint *from,
                                   const dt_export_options *options, bool dist, dt_error *err);
 void dt_megatron_plan_destroy(dt_megatron_plan *plan);
