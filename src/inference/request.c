@@ -174,10 +174,14 @@ static dt_status resolve_decoder(dt_request *r, size_t row, const dt_prompt *p, 
     return DT_OK;
 }
 
-/* Most tokens in all. max_tokens counts new ones; max_length everything, as transformers has it. */
+/*
+ * Most tokens in all. max_tokens counts new ones; max_length everything, as transformers has it. The last one is named and
+ * never read, so it needs no position.
+ */
 static int64_t limit_of(const dt_generate_options *o, int64_t start, int64_t positions)
 {
     int64_t limit = INT32_MAX;
+    positions += positions < INT32_MAX;
     if (o->max_tokens < 0 && o->max_length > 0)
         limit = o->max_length > start ? o->max_length : start;
     else if (o->max_tokens < INT32_MAX - start)

@@ -140,6 +140,7 @@ static dt_status pack_pictures(const dt_model_config *tower, dt_arena *arena, in
                                const dt_picture *picture, dt_replay_inputs *out, dt_error *err)
 {
     DT_PASS(dt_pictures_pack(&out->pictures, arena, tower, count, picture, err));
+    out->tile = picture;
     const int32_t *end = out->pictures.cu_seqlens;
     out->vision =
         (dt_row_batch){.batch = count, .total = out->pictures.rows, .cu_seqlens = out->pictures.cu_seqlens};

@@ -10,15 +10,17 @@
 #include "models/pictures.h"
 #include "verify/rows.h"
 
+#include <drivetrain/image.h>
 #include <drivetrain/inference.h>
 
 typedef struct dt_replay_inputs {
-    dt_row_batch source;   /* encoder-decoder: the encoder's side */
-    dt_row_batch target;   /* everything else that reads */
-    dt_row_batch vision;   /* rows of pictures; `tokens` and what follows from them are NULL */
-    dt_pictures pictures;  /* what a tower sees */
-    const float *features; /* [vision.total, input_size]: a projector alone */
-    bool loss;             /* there is one, of a kind that we know */
+    dt_row_batch source;    /* encoder-decoder: the encoder's side */
+    dt_row_batch target;    /* everything else that reads */
+    dt_row_batch vision;    /* rows of pictures; `tokens` and what follows from them are NULL */
+    dt_pictures pictures;   /* what a tower sees */
+    const dt_picture *tile; /* … and what was packed there */
+    const float *features;  /* [vision.total, input_size]: a projector alone */
+    bool loss;              /* there is one, of a kind that we know */
     dt_loss_kind loss_kind;
     double loss_factor;         /* DT_LOSS_HIDDEN_WEIGHTED */
     const float *hidden_weight; /* … as what it weighs */
@@ -33,6 +35,8 @@ typedef struct dt_replay_inputs {
     dt_row_batch words, projected; /* the texts as they were; projected rows of each tile */
     dt_features features_of;
     dt_image_rows image_rows;
+    dt_pixels *shown;           /* the pictures, text by text … */
+    int64_t *shown_count;       /* [B]: … so many each */
     int32_t *merged_rows;       /* [T] */
     const float *merged_labels; /* [T], where texts became longer, or NULL */
     bool gradients;             /* of out.loss, for every parameter: points "grad.CANONICAL" */

@@ -55,11 +55,32 @@ static dt_status read_tiling(const dt_recording *r, const char *model, dt_arena 
     return DT_OK;
 }
 
+/* The same pictures as generation takes them: tiles one behind another. */
+static dt_status show(dt_arena *arena, bool overview, int64_t count, const dt_tiling *tiling,
+                      dt_replay_inputs *in, dt_error *err)
+{
+    const dt_picture *tile = in->tile;
+    if (!(in->shown = DT_NEW_ARRAY(arena, dt_pixels, count + 1)))
+        return dt_fail_memory(err, sizeof *in->shown * (size_t)count, "pictures");
+    for (int64_t i = 0; i < count; tile += tiling[i++].tiles)
+        in->shown[i] = (dt_pixels){.values = (float *)(uintptr_t)tile->pixels,
+                                   .tiles = tiling[i].tiles,
+                                   .height = (int)tile->height,
+                                   .width = (int)tile->width,
+                                   .image_height = (int)tiling[i].height,
+                                   .image_width = (int)tiling[i].width,
+                                   .grid_rows = (int)tiling[i].grid_rows,
+                                   .grid_columns = (int)tiling[i].grid_columns,
+                                   .overview = overview ? 0 : -1};
+    return DT_OK;
+}
+
 static dt_status lay_features(const dt_model_config *c, dt_arena *arena, int64_t count,
                               const dt_tiling *tiling, dt_replay_inputs *in, dt_error *err)
 {
     DT_PASS(dt_features_pack(&in->features_of, arena, c, &in->pictures, err));
     DT_PASS(dt_image_rows_pack(&in->image_rows, arena, c, &in->features_of, count, tiling, err));
+    DT_PASS(show(arena, c->image_newline, count, tiling, in, err));
     in->projected = (dt_row_batch){.batch = in->features_of.images,
                                    .total = in->features_of.rows,
                                    .cu_seqlens = in->features_of.cu_rows};
@@ -121,6 +142,7 @@ static dt_status merge_texts(merging *m, dt_error *err)
                              .limit = m->expanded ? 0 : m->c->max_sequence_length};
         DT_TRY(dt_merge_pictures(&m->part[b], m->arena, m->c, &text, err), err, "while reading text %lld",
                (long long)b);
+        m->in->shown_count[b] = text.images;
         image += text.images;
         row += m->part[b].count;
     }
@@ -194,7 +216,8 @@ static dt_status merge(const dt_model_config *c, dt_arena *arena, dt_replay_inpu
 {
     merging m = {.c = c, .arena = arena, .in = in};
     in->words = in->target;
-    if (!(m.part = DT_NEW_ARRAY(arena, dt_merged, in->words.batch + 1)))
+    in->shown_count = DT_NEW_ARRAY(arena, int64_t, in->words.batch + 1);
+    if (!(m.part = DT_NEW_ARRAY(arena, dt_merged, in->words.batch + 1)) || !in->shown_count)
         return dt_fail_memory(err, sizeof *m.part * (size_t)in->words.batch, "texts with pictures");
     DT_PASS(merge_texts(&m, err));
     DT_PASS(gather(&m, err));
