@@ -54,6 +54,7 @@ dt_room(formats USES base tensor graph backend data nn models
     hf/open.c
     hf/write.c
     hf/quantization.c
+    hf/radio.c
     hf/rope.c
     hf/windows.c
     hf/experts.c

@@ -152,6 +152,17 @@ static void place_patch(const dt_model_config *c, const window *w, int64_t row, 
 
 /* ---- laying out ---- */
 
+/* A tower that normalises its pixels itself: in f32, as where it does. */
+static void normalise(const dt_model_config *c, int64_t patches, float *patch)
+{
+    const double mean[] = {c->pixel_mean_0, c->pixel_mean_1, c->pixel_mean_2},
+                 std[] = {c->pixel_std_0, c->pixel_std_1, c->pixel_std_2};
+    int64_t plane = c->patch_dim * c->patch_dim;
+    for (int64_t i = 0; c->pixel_std_0 != 0 && i < patches * c->num_channels; i++)
+        for (int64_t k = i * plane; k < (i + 1) * plane; k++)
+            patch[k] = (patch[k] - (float)mean[i % c->num_channels]) / (float)std[i % c->num_channels];
+}
+
 static void flatten(const dt_model_config *c, const dt_picture *p, dt_patch_grid grid, float *out)
 {
     int64_t size = c->patch_dim;
@@ -237,6 +248,7 @@ dt_status dt_pictures_pack(dt_pictures *out, dt_arena *arena, const dt_model_con
     for (int64_t i = 0; i < count; i++) {
         dt_patch_grid grid = grid_of(c, &picture[i]);
         flatten(c, &picture[i], grid, out->patch + patch * flat);
+        normalise(c, grid.rows * grid.columns, out->patch + patch * flat);
         place(c, grid, row, patch, out);
         out->first[i] = (int32_t)row;
         patch += grid.rows * grid.columns;

@@ -43,7 +43,8 @@ static bool matters(const dt_model_config *c, const char *key)
         return c->rope_scaling_type > DT_ROPE_LLAMA3; /* that one is Megatron's use_rope_scaling */
     if (dt_starts_with(key, "x_rope_"))
         return c->rope_scaling_type != DT_ROPE_PLAIN;
-    if (strcmp(key, "x_vision_causal") == 0) /* attn_mask_type says it */
+    if (strcmp(key, "x_vision_causal") == 0 || /* attn_mask_type says it */
+        strcmp(key, "x_num_registers") == 0)   /* class_token_len has them */
         return false;
     if (strcmp(key, "x_position_resize") == 0) /* what RADIO does anyway */
         return strcmp(c->model_type, "radio") != 0 || c->position_resize != DT_RESIZE_BILINEAR;

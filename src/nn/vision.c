@@ -114,6 +114,11 @@ static dt_status check_tower(const dt_model_config *c, dt_error *err)
     DT_PASS(check_range("class_token_len", c->class_token_len, pools_class ? 1 : 0, MAX_CLASS_TOKENS, err));
     DT_PASS(check_range("x_projection_dim", c->projection_dim, 0, MAX_WIDTH, err));
     DT_PASS(check_range("x_num_classes", c->num_classes, 0, MAX_WIDTH, err));
+    if (c->pixel_std_0 != 0 &&
+        (c->num_channels != 3 || !(c->pixel_std_0 > 0 && c->pixel_std_1 > 0 && c->pixel_std_2 > 0)))
+        return dt_fail(err, DT_UNSUPPORTED,
+                       "configuration: \"x_pixel_std_0\" is set, and there are not three deviations above 0");
+    DT_PASS(check_range("x_num_registers", c->num_registers, 0, c->class_token_len, err));
     if (is_radio(c)) {
         DT_PASS(check_range("max_img_h", c->max_img_h, c->patch_dim, MAX_PIXELS, err));
         DT_PASS(check_range("max_img_w", c->max_img_w, c->patch_dim, MAX_PIXELS, err));

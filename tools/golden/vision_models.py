@@ -1,7 +1,7 @@
 #!/usr/bin/env python3
 """Small models with eyes for tests/golden/vision: random weights, real file layouts, tokenizers that know every byte.
 
-  vision_models.py OUT        make OUT/tower, OUT/tower-fp8, OUT/clip, OUT/llava
+  vision_models.py OUT        make OUT/tower, OUT/tower-fp8, OUT/radio, OUT/clip, OUT/llava
 
 Made with transformers 5.23.0, torch, tokenizers and Pillow (the recordings name the versions); docs/vision.md's examples run on them. `tower` comes with a
 recording: raw pictures (tests/golden/images) and what each layer makes of them.
@@ -17,7 +17,7 @@ from PIL import Image
 from safetensors.torch import save_file
 from tokenizers import AddedToken, Regex, Tokenizer, decoders, models, normalizers, pre_tokenizers, processors
 from transformers import (CLIPConfig, CLIPModel, CLIPVisionConfig, CLIPVisionModelWithProjection, LlavaConfig,
-                          LlavaForConditionalGeneration)
+                          LlavaForConditionalGeneration, RadioConfig, RadioModel)
 from transformers.models.clip.image_processing_pil_clip import CLIPImageProcessorPil
 
 IMAGES = os.path.join(os.path.dirname(os.path.abspath(__file__)), "..", "..", "tests", "golden", "images")
@@ -149,6 +149,13 @@ def make_llava(folder):
         f.write(CHAT)
 
 
+def write_recording(tensors, folder, family, seed):
+    source = f"transformers {transformers.__version__}, torch {torch.__version__.split('+')[0]}"
+    save_file({k: v.detach().clone().contiguous() for k, v in tensors.items()}, os.path.join(folder, "recording.safetensors"),
+              metadata=dict(format="drivetrain-recording/1", source=source, dtype="f32", model=family, seed=str(seed),
+                            options=json.dumps({"pixels": "pillow"})))
+
+
 def record(model, folder):
     pictures = [np.asarray(Image.open(os.path.join(IMAGES, n)).convert("RGB").resize(size, Image.Resampling.BICUBIC))
                 for n, size in (("hopper.jpg", (50, 40)), ("p_trns_single.png", (33, 48)))]
@@ -160,9 +167,7 @@ def record(model, folder):
     tensors |= {"in.pixels": pixels, "out.embedding": out.hidden_states[0], "out.hidden": vision.last_hidden_state,
                 "out.pooled": vision.pooler_output, "out.image_features": out.image_embeds}
     tensors |= {f"out.layer.{k}": h for k, h in enumerate(out.hidden_states[1:])}
-    save_file({k: v.detach().contiguous() for k, v in tensors.items()}, os.path.join(folder, "recording.safetensors"),
-              metadata=dict(format="drivetrain-recording/1", source=f"transformers {transformers.__version__}, torch {torch.__version__.split('+')[0]}", dtype="f32",
-                            model="clip_vision_model", seed="3", options=json.dumps({"pixels": "pillow"})))
+    write_recording(tensors, folder, "clip_vision_model", 3)
 
 
 def make_tower(folder):
@@ -197,8 +202,34 @@ def make_tower_fp8(folder):
     record(model, folder)
 
 
+def make_radio(folder):
+    """RADIO sees pictures of several sizes at once, packed; it normalises its pixels itself."""
+    config = RadioConfig(hidden_size=16, num_hidden_layers=2, num_attention_heads=2, mlp_ratio=2.0, patch_size=4, image_size=32,
+                         max_img_size=32, num_cls_tokens=2, num_registers=3)
+    model = randomise(RadioModel(config), 5)
+    model.save_pretrained(folder)
+    put_json(folder, "preprocessor_config.json",
+             dict(image_processor_type="CLIPImageProcessor", do_resize=False, do_center_crop=False, do_rescale=True,
+                  rescale_factor=1 / 255, do_normalize=False, do_convert_rgb=True))
+    pictures = [np.asarray(Image.open(os.path.join(IMAGES, "hopper.jpg")).resize(size, Image.Resampling.BICUBIC))
+                for size in ((24, 16), (32, 32), (12, 40))]
+    pixels = [torch.from_numpy(p.copy()).permute(2, 0, 1).float() * (1 / 255) for p in pictures]
+    patches = torch.cat([model.embeddings._image_to_patches(p[None])[0] for p in pixels])
+    grids = torch.tensor([(p.shape[1] // 4, p.shape[2] // 4) for p in pixels])
+    out = model(pixel_values=patches, image_grid_hw=grids, output_hidden_states=True)
+    rows = (grids.prod(1) + 5).tolist()
+
+    def padded(x):
+        return torch.nn.utils.rnn.pad_sequence(x.reshape(-1, x.shape[-1]).split(rows), batch_first=True)
+
+    tensors = {f"in.image.{i}": torch.from_numpy(p.copy()) for i, p in enumerate(pictures)}
+    tensors |= {"out.embedding": padded(out.hidden_states[0]), "out.hidden": padded(out.last_hidden_state)}
+    tensors |= {f"out.layer.{k}": padded(h) for k, h in enumerate(out.hidden_states[1:])}
+    write_recording(tensors, folder, "radio", 5)
+
+
 def main():
-    for name, make in (("tower", make_tower), ("tower-fp8", make_tower_fp8), ("clip", make_clip), ("llava", make_llava)):
+    for name, make in (("tower", make_tower), ("tower-fp8", make_tower_fp8), ("radio", make_radio), ("clip", make_clip), ("llava", make_llava)):
         folder = os.path.join(sys.argv[1], name)
         os.makedirs(folder, exist_ok=True)
         torch.manual_seed(0)

@@ -21,16 +21,6 @@ static void defaults(dt_model_config *c)
     c->vision_pooling = DT_POOL_CLASS;
 }
 
-/* The MLP's width; of a gated one two thirds, in eights. */
-static int64_t width_of(const dt_model_config *c, double ratio)
-{
-    double wide = (double)c->hidden_size * ratio;
-    if (!(wide >= 0 && wide < 1 << 24))
-        return 0; /* dt_config_check refuses it */
-    int64_t width = (int64_t)wide;
-    return c->gated_linear_unit ? (width * 2 / 3 + 7) / 8 * 8 : width;
-}
-
 static dt_status read(dt_model_config *c, const json_t *json, const dt_hf_evidence *evidence, dt_error *err)
 {
     double ratio = 4;
@@ -39,7 +29,7 @@ static dt_status read(dt_model_config *c, const json_t *json, const dt_hf_eviden
     DT_PASS(dt_json_bool(json, "use_swiglu_ffn", &c->gated_linear_unit, err));
     if (c->gated_linear_unit)
         c->activation_func = DT_ACT_SILU;
-    c->ffn_hidden_size = width_of(c, ratio);
+    c->ffn_hidden_size = dt_hf_mlp_width(c, ratio);
     c->use_mask_token = evidence->mask_token;
     dt_hf_tower_biases(c);
     return DT_OK;
@@ -47,12 +37,9 @@ static dt_status read(dt_model_config *c, const json_t *json, const dt_hf_eviden
 
 static dt_status write(const dt_model_config *c, json_t *json, dt_error *err)
 {
-    double ratio = (double)c->ffn_hidden_size * (c->gated_linear_unit ? 1.5 : 1) / (double)c->hidden_size;
-    if (width_of(c, ratio) != c->ffn_hidden_size)
-        return dt_fail(err, DT_UNSUPPORTED, "no \"mlp_ratio\" makes a DINOv2's MLP %lld wide",
-                       (long long)c->ffn_hidden_size);
-    json_t *written = ratio == (double)(int64_t)ratio ? json_integer((json_int_t)ratio) : json_real(ratio);
-    int failed = json_object_set_new(json, "mlp_ratio", written);
+    json_t *ratio;
+    DT_PASS(dt_hf_mlp_ratio(c, &ratio, err));
+    int failed = json_object_set_new(json, "mlp_ratio", ratio);
     failed |= json_object_set_new(json, "use_swiglu_ffn", json_boolean(c->gated_linear_unit));
     failed |= json_object_set_new(json, "use_mask_token", json_boolean(c->use_mask_token));
     return failed ? dt_fail_memory(err, 256, "config.json") : dt_hf_write_picture_sizes(c, json, false, err);

@@ -249,7 +249,8 @@ static dt_hf_evidence evidence_of(const dt_model_config *c)
                             .classifier = c->num_classes > 0,
                             .attention_pooling = c->vision_pooling == DT_POOL_ATTENTION,
                             .text_projection = c->text_projection_dim > 0,
-                            .mask_token = c->use_mask_token};
+                            .mask_token = c->use_mask_token,
+                            .layer_scale = c->layer_scale};
 }
 
 static dt_status written_and_read(const dt_hf_family *family, const dt_model_config *c, dt_model_config *back,

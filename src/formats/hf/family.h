@@ -44,6 +44,8 @@ typedef struct dt_hf_evidence {
     bool positions;     /* positions are stored */
     bool pooler, lm_head, binary_head;                          /* BERT: which heads there are */
     bool projection, classifier, attention_pooling, mask_token; /* what a vision tower has */
+    bool layer_scale;                                           /* of a tower whose files may lack it */
+    const float *pixel_mean, *pixel_std;                        /* [3], where a tower stores them */
     bool text_projection;                                       /* CLIP: texts are projected */
     const struct dt_hf_evidence *vision; /* of a compound's tower; the rest is its text model's */
 } dt_hf_evidence;

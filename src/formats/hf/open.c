@@ -15,7 +15,7 @@
 #include <stdio.h>
 #include <string.h>
 
-enum { CONFIG_LIMIT = 16 << 20, PATH_BYTES = 4096 };
+enum { CONFIG_LIMIT = 16 << 20, PATH_BYTES = 4096, NAME_BYTES = 512 };
 
 static dt_status read_bin_index(dt_stored_set *set, const char *path, dt_error *err);
 
@@ -112,16 +112,19 @@ static dt_status differ(const dt_stored_tensor *a, const dt_stored_tensor *b, bo
     return DT_OK;
 }
 
-/* The stored tensor that a canonical one without numbers is made of, or NULL. */
+/* The stored tensor that a canonical one is made of (the first of several), or NULL. */
 static const dt_stored_tensor *find_canonical(const dt_checkpoint *c, const dt_name_table *names,
                                               const char *canonical)
 {
     dt_model_config plain;
     int64_t numbers[2];
     int count;
+    char name[NAME_BYTES];
     dt_config_init(&plain);
     const dt_name_row *row = dt_names_row(names, canonical, &plain, numbers, &count);
-    return row ? dt_open_find(c, names, "", row->external[0]) : NULL;
+    return row && dt_names_fill(name, sizeof name, row->external[0], numbers, count)
+               ? dt_open_find(c, names, "", name)
+               : NULL;
 }
 
 /* A stack's table of tokens, or the one that both share. */
@@ -135,6 +138,24 @@ static const dt_stored_tensor *table_of(const dt_checkpoint *c, const dt_name_ta
         found = dt_stored_set_find(c->set, name);
     }
     return found ? found : find_canonical(c, names, "embedding.word_embeddings.weight");
+}
+
+/* Three numbers that a model stores beside its weights; NULL where it has none of that name. */
+static dt_status read_triple(const dt_checkpoint *c, const char *name, const float **out, dt_error *err)
+{
+    const dt_stored_tensor *t = dt_stored_set_find(c->set, name);
+    int64_t n;
+    *out = NULL;
+    if (!t)
+        return DT_OK;
+    if (t->unsupported || !dt_shape_elements(&t->shape, &n) || n != 3)
+        return dt_fail(err, DT_FORMAT, "tensor \"%s\" is %s, expected three numbers", name,
+                       dt_shape_print(&t->shape).text);
+    float *kept = DT_NEW_ARRAY(c->arena, float, 3);
+    if (!kept)
+        return dt_fail_memory(err, 3 * sizeof *kept, name);
+    *out = kept;
+    return dt_stored_read(t, NULL, DT_F32, kept, NULL, err);
 }
 
 static dt_status gather_evidence(const dt_checkpoint *c, const dt_name_table *names, dt_hf_evidence *evidence,
@@ -153,7 +174,10 @@ static dt_status gather_evidence(const dt_checkpoint *c, const dt_name_table *na
                          .classifier = find_canonical(c, names, "x_classifier.weight"),
                          .attention_pooling = find_canonical(c, names, "x_head.probe"),
                          .text_projection = find_canonical(c, names, "text_model.x_projection.weight"),
-                         .mask_token = find_canonical(c, names, "mask_token")};
+                         .mask_token = find_canonical(c, names, "mask_token"),
+                         .layer_scale = find_canonical(c, names, "decoder.layers.0.ls1")};
+    DT_PASS(read_triple(c, "radio_model.input_conditioner.norm_mean", &evidence->pixel_mean, err));
+    DT_PASS(read_triple(c, "radio_model.input_conditioner.norm_std", &evidence->pixel_std, err));
     DT_PASS(differ(head, table, &evidence->head, err));
     DT_PASS(differ(table_of(c, names, "encoder"), table, &evidence->encoder_table, err));
     for (size_t i = 0; i < dt_stored_set_count(c->set); i++) {

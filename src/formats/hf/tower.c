@@ -71,3 +71,22 @@ void dt_hf_tower_biases(dt_model_config *c)
     c->add_bias_linear = c->add_qkv_bias;
     c->attention_output_bias = c->mlp_bias = true;
 }
+
+int64_t dt_hf_mlp_width(const dt_model_config *c, double ratio)
+{
+    double wide = (double)c->hidden_size * ratio;
+    if (!(wide >= 0 && wide < 1 << 24))
+        return 0; /* dt_config_check refuses it */
+    int64_t width = (int64_t)wide;
+    return c->gated_linear_unit ? (width * 2 / 3 + 7) / 8 * 8 : width;
+}
+
+dt_status dt_hf_mlp_ratio(const dt_model_config *c, json_t **out, dt_error *err)
+{
+    double ratio = (double)c->ffn_hidden_size * (c->gated_linear_unit ? 1.5 : 1) / (double)c->hidden_size;
+    if (dt_hf_mlp_width(c, ratio) != c->ffn_hidden_size)
+        return dt_fail(err, DT_UNSUPPORTED, "no \"mlp_ratio\" makes an MLP of this class %lld wide",
+                       (long long)c->ffn_hidden_size);
+    *out = ratio == (double)(int64_t)ratio ? json_integer((json_int_t)ratio) : json_real(ratio);
+    return DT_OK;
+}

@@ -36,7 +36,7 @@ static const char *nearest_class(const dt_model_config *c)
     if (strcmp(c->model_type, "t5") == 0)
         return c->relative_bias_per_layer ? "umt5" : "t5";
     if (dt_config_is_tower(c))
-        return "clip_vision_model";
+        return strcmp(c->model_type, "radio") == 0 ? "radio" : "clip_vision_model";
     if (c->num_moe_experts)
         return "mixtral";
     return c->position_embedding_type == DT_POSITION_LEARNED ? "gpt2" : "llama";

@@ -73,6 +73,20 @@ static const char *cut(dt_onnx *o, const char *x, int64_t axis, const char *rows
 
 /* ---- rows ---- */
 
+/* The mean and deviation of a tower that normalises its pixels itself. */
+static const char *normalised(dt_lowering *l)
+{
+    dt_onnx *o = l->o;
+    const dt_model_config *c = l->config;
+    const float mean[] = {(float)c->pixel_mean_0, (float)c->pixel_mean_1, (float)c->pixel_mean_2},
+                std[] = {(float)c->pixel_std_0, (float)c->pixel_std_1, (float)c->pixel_std_2};
+    if (c->pixel_std_0 == 0)
+        return pixels(l);
+    const char *x =
+        DT_ONNX_NODE(o, "Sub", pixels(l), DT_ONNX_RESHAPE(o, dt_onnx_floats(o, 3, 0, mean), 3, 1, 1));
+    return DT_ONNX_NODE(o, "Div", x, DT_ONNX_RESHAPE(o, dt_onnx_floats(o, 3, 0, std), 3, 1, 1));
+}
+
 /* [B, P, C·p·p]: whole patches laid flat; what is over, at the right and below, is dropped. */
 const char *dt_lower_patches(dt_lowering *l)
 {
@@ -80,7 +94,7 @@ const char *dt_lower_patches(dt_lowering *l)
     const dt_model_config *c = l->config;
     int64_t p = c->patch_dim;
     const char *rows = patches_along(l, 0), *columns = patches_along(l, 1), *side = DT_ONNX_INTS(o, p);
-    const char *x = dt_onnx_from_f32(o, pixels(l));
+    const char *x = dt_onnx_from_f32(o, normalised(l));
     if (!is_fixed(l) || c->img_h % p || c->img_w % p)
         x = cut(o, x, 2, DT_ONNX_NODE(o, "Mul", rows, side), DT_ONNX_NODE(o, "Mul", columns, side));
     x = DT_ONNX_NODE(o, "Reshape", x, SHAPE(o, DT_ONNX_INTS(o, 0, 0), rows, side, columns, side));

@@ -24,7 +24,7 @@ static void vary_tower(dt_model_config *c, const char *family, uint64_t variant)
         c->projection_dim = variant & 1 ? 5 : 0;
     if (strcmp(family, "siglip_vision_model") == 0)
         c->vision_pooling = variant & 1 ? DT_POOL_ATTENTION : DT_POOL_NONE;
-    c->use_mask_token = (variant & 2) && c->class_token_len && !c->ln_pre;
+    c->use_mask_token = (variant & 2) && c->class_token_len && !c->ln_pre && strcmp(family, "radio") != 0;
     if (strcmp(family, "vit") == 0) {
         c->vision_pooling = DT_POOL_CLASS;
         c->pooler = variant & 1;
@@ -32,6 +32,12 @@ static void vary_tower(dt_model_config *c, const char *family, uint64_t variant)
     }
     if (strcmp(family, "dinov2") == 0)
         c->gated_linear_unit = variant & 1;
+    if (strcmp(family, "radio") == 0) {
+        c->gated_linear_unit = variant & 1;
+        c->layer_scale = variant & 2;
+        c->max_img_h = c->max_img_w = 3 * c->patch_dim;
+        c->num_registers = (int64_t)(variant % 3);
+    }
     if (strcmp(family, "internvl_vision") == 0) {
         c->qk_layernorm = c->qk_layernorm_whole = c->qk_layernorm_rms = variant & 1;
         c->ln_post = variant & 2;
