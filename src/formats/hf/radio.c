@@ -128,7 +128,9 @@ static dt_status write(const dt_model_config *c, json_t *json, dt_error *err)
                        "the class's table of positions is square, this model's is for %lld x %lld",
                        (long long)c->max_img_w, (long long)c->max_img_h);
     DT_PASS(dt_hf_mlp_ratio(c, &ratio, err));
-    int failed = json_object_set_new(json, "mlp_ratio", ratio);
+    int failed =
+        json_object_set_new(json, "mlp_ratio", json_real(json_number_value(ratio))); /* never 4 for 4.0 */
+    json_decref(ratio);
     failed |= json_object_set_new(json, "use_swiglu_ffn", json_boolean(c->gated_linear_unit));
     failed |= json_object_set_new(json, "max_img_size", json_integer(c->max_img_h));
     failed |= json_object_set_new(json, "num_cls_tokens", json_integer(tokens));
