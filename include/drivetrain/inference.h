@@ -60,7 +60,7 @@ typedef struct dt_planes {
 /* ---- the wrapper of Megatron's shape ---- */
 
 /**
- * Megatron Core's AbstractModelInferenceWrapper and its GPT and T5 children, with the same meaning:
+ * Megatron Core's AbstractModelInferenceWrapper and its GPT, T5 and VLM children, with the same meaning:
  * prep_inference_input, get_batch_for_context_window, run_one_forward_step. `batch_times_seqlen_threshold` chooses
  * between one forward and a loop of micro-batches of max(1, threshold / seqlen) rows when B·S exceeds it (-1: never).
  * What Megatron lacks: T5's encoder runs once and its cross-attention keys and values are kept.
@@ -95,7 +95,19 @@ typedef struct dt_wrapper_input {
     int64_t encoder_length;  /**< T5 only, else 0 */
     int32_t *encoder_tokens; /**< [B, Se] */
     uint8_t *encoder_mask;   /**< [B, Se], token == pad */
+    /** VLM, else zeros: rows that the pictures take, positions of a merged sequence at most. */
+    int64_t num_img_embeddings, decoder_seq_length;
 } dt_wrapper_input;
+
+/** Pictures of a VLM's input, one for each image token, in the order of rows and tokens; each of some tiles of one size. */
+typedef struct dt_wrapper_images {
+    const float *pixels; /**< [tiles of all, 3, height, width] */
+    int64_t height, width;
+    int64_t count;            /**< pictures */
+    const int32_t *num_tiles; /**< [count] */
+    int64_t num_img_embeddings_per_tile;
+    int64_t decoder_seq_length;
+} dt_wrapper_images;
 
 /** One context window [start, end): what the model is called with. */
 typedef struct dt_wrapper_window {
@@ -119,6 +131,16 @@ dt_status dt_wrapper_prep_inference_input(dt_wrapper *wrapper, int64_t batch, in
                                           const int32_t *tokens, int64_t encoder_length,
                                           const int32_t *encoder_tokens, const dt_wrapper_input **out,
                                           dt_error *err);
+/**
+ * The same for a VLM (llava): the pictures are looked at here, once; `images` may be NULL for words alone.
+ *
+ * Errors   DT_MISMATCH  image tokens and pictures, or num_img_embeddings_per_tile and what the model makes of a tile,
+ *                       differ: names both
+ *          DT_LIMIT     with its pictures a row has more than decoder_seq_length, or the context's, positions
+ */
+dt_status dt_wrapper_prep_vlm_inference_input(dt_wrapper *wrapper, int64_t batch, int64_t length,
+                                              const int32_t *tokens, const dt_wrapper_images *images,
+                                              const dt_wrapper_input **out, dt_error *err);
 dt_status dt_wrapper_get_batch_for_context_window(dt_wrapper *wrapper, int64_t start, int64_t end,
                                                   const dt_wrapper_window **out, dt_error *err);
 /**
@@ -126,9 +148,12 @@ dt_status dt_wrapper_get_batch_for_context_window(dt_wrapper *wrapper, int64_t s
  * rows = end - start, or 1 with materialize_only_last_token_logits. Windows must follow one another from 0 (the
  * context keeps what came before); a window that starts at 0 begins anew, and there T5's encoder runs.
  * T5: a pad in the decoder's tokens is no key for later rows, and its own logits are zeros.
+ * VLM: windows are counted in tokens; an image token has as many rows of logits as its picture takes, and rows is the longest
+ * row's (dt_wrapper_logit_rows); behind a shorter one are zeros.
  */
 dt_status dt_wrapper_run_one_forward_step(dt_wrapper *wrapper, const dt_wrapper_window *window,
                                           const float **logits, dt_error *err);
+int64_t dt_wrapper_logit_rows(const dt_wrapper *wrapper); /**< rows of the last step's logits */
 /** How the last step ran: the number of micro-batches (1 = plain forward). */
 int64_t dt_wrapper_micro_batches(const dt_wrapper *wrapper);
 

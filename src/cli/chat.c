@@ -2,9 +2,11 @@
  * chat.c - `drivetrain chat`: a conversation in the terminal, in the words of the model's own chat template.
  *
  * What the model computed for earlier turns is kept (dt_conversation). Lines come from libedit on a terminal, where
- * it was built in, and from plain stdin otherwise. The history is the OpenAI API's list of messages.
+ * it was built in, and from plain stdin otherwise. The history is the OpenAI API's list of messages; pictures are content
+ * items {"type": "image", "path": FILE}, as transformers' templates know them, before their message's text.
  */
 #include "cli/common.h"
+#include "cli/pictures.h"
 
 #include "base/json.h"
 #include "base/text.h"
@@ -12,6 +14,8 @@
 
 #include <drivetrain/chat.h>
 #include <drivetrain/conversation.h>
+#include <drivetrain/picture.h>
+#include <drivetrain/text.h>
 
 #include <errno.h>
 #include <signal.h>
@@ -25,6 +29,7 @@
 static const option_spec options[] = {
     {"system", 's', OPTION_TEXT, "TEXT", "what the model is told before the conversation"},
     {"load", 0, OPTION_TEXT, "FILE", "go on with a conversation that /save wrote"},
+    PICTURE_OPTIONS,
     {"template", 0, OPTION_TEXT, "PATH", "chat template (.jinja, or a folder), where the model lacks one"},
     {"max-tokens", 'n', OPTION_INT, "N",
      "new tokens of an answer at most [256, or what generation_config.json says]"},
@@ -49,7 +54,11 @@ typedef struct chat {
     dt_conversation *conversation;
     dt_generate_options generate;
     json_t *messages;
-    bool terminal; /* somebody types */
+    picture_reader reader; /* without a processor until a picture is shown */
+    picture_files waiting; /* pictures that the next message shows */
+    picture_files files;   /* those of all messages, in order … */
+    picture_batch *shown;  /* … and what was read of each: a batch of one */
+    bool terminal;         /* somebody types */
 } chat;
 
 /* ---- Ctrl-C: stops an answer; at the prompt it drops the line ---- */
@@ -108,12 +117,106 @@ static char *next_line(const chat *c)
     }
 }
 
+/* ---- pictures ---- */
+
+static dt_status read_one(chat *c, const char *file, dt_error *err)
+{
+    const dt_model_config *config = dt_model_get_config(c->model);
+    if (!config->vision || !config->projection)
+        return dt_fail(err, DT_UNSUPPORTED, "this %s sees no pictures: it reads text", config->family);
+    if (!c->reader.processor)
+        DT_PASS(open_reader(c->line, c->line->positional[0], config->vision, &c->reader, err));
+    picture_batch *grown = realloc(c->shown, (c->files.count + 1) * sizeof *grown);
+    if (!grown)
+        return dt_fail_memory(err, sizeof *grown, "a picture");
+    c->shown = grown;
+    DT_PASS(add_picture_file(&c->files, file, err));
+    picture_batch *last = &c->shown[c->files.count - 1];
+    *last = (picture_batch){0};
+    return read_pictures(&c->reader, &c->files, c->files.count - 1, 1, last, err);
+}
+
+/* Forget pictures from `first` on. */
+static void forget_pictures(chat *c, size_t first)
+{
+    for (size_t i = first; i < c->files.count; i++) {
+        free_pictures(&c->shown[i]);
+        free(c->files.name[i]);
+    }
+    c->files.count = first < c->files.count ? first : c->files.count;
+}
+
+/* Read all pictures of the messages anew, as they are named there. */
+static dt_status read_again(chat *c, dt_error *err)
+{
+    size_t i, k;
+    json_t *message, *part;
+    forget_pictures(c, 0);
+    json_array_foreach(c->messages, i, message)
+        json_array_foreach(json_object_get(message, "content"), k, part)
+    {
+        const char *type = json_string_value(json_object_get(part, "type"));
+        const char *path = json_string_value(json_object_get(part, "path"));
+        if (!type || strcmp(type, "image") != 0)
+            continue;
+        if (!path)
+            return dt_fail(err, DT_FORMAT, "message %zu shows a picture without a \"path\"", i);
+        DT_PASS(read_one(c, path, err));
+    }
+    return DT_OK;
+}
+
+/* The pictures of all messages side by side, freed with free; they belong to the batches. */
+static dt_pixels *all_pictures(const chat *c)
+{
+    dt_pixels *all = calloc(c->files.count + 1, sizeof *all);
+    for (size_t i = 0; all && i < c->files.count; i++)
+        all[i] = c->shown[i].picture[0];
+    return all;
+}
+
 /* ---- the conversation as text ---- */
 
 static bool add_message(chat *c, const char *role, const char *text)
 {
     json_t *message = json_pack("{s:s, s:s}", "role", role, "content", text);
     return message && json_array_append_new(c->messages, message) == 0;
+}
+
+/* The user's message with the pictures that wait for it, which are read and no longer wait. */
+static dt_status add_pictures_message(chat *c, const char *text, dt_error *err)
+{
+    json_t *content = json_array();
+    dt_status status = DT_OK;
+    for (size_t i = 0; status == DT_OK && i < c->waiting.count; i++) {
+        status = read_one(c, c->waiting.name[i], err);
+        json_array_append_new(content, json_pack("{s:s, s:s}", "type", "image", "path", c->waiting.name[i]));
+    }
+    json_array_append_new(content, json_pack("{s:s, s:s}", "type", "text", "text", text));
+    json_t *message = json_pack("{s:s, s:o}", "role", "user", "content", content);
+    if (status == DT_OK && (!message || json_array_append(c->messages, message) != 0))
+        status = dt_fail(err, DT_FORMAT, "the message or a picture's name is not valid UTF-8");
+    json_decref(message);
+    free_picture_list(&c->waiting);
+    return status;
+}
+
+static void put_content(const chat *c, const json_t *content, dt_text *out)
+{
+    const char *spelling = dt_text_image_token(c->model, c->tokenizer);
+    size_t i;
+    json_t *part;
+    if (json_is_string(content))
+        dt_text_put(out, json_string_value(content));
+    json_array_foreach((json_t *)(uintptr_t)content, i, part)
+    {
+        const char *text = json_string_value(json_object_get(part, "text"));
+        const char *type = json_string_value(json_object_get(part, "type"));
+        if (text)
+            dt_text_put(out, text);
+        else if (type && strcmp(type, "image") == 0 && spelling)
+            dt_text_printf(out, "%s\n", spelling);
+    }
 }
 
 /* Without a template: "User: …", "Assistant: …" on lines of their own. */
@@ -128,8 +231,9 @@ static char *plain_text(const chat *c)
         const char *name = !role || strcmp(role, "user") == 0 ? "User: "
                            : strcmp(role, "system") == 0      ? ""
                                                               : "Assistant: ";
-        const char *content = json_string_value(json_object_get(message, "content"));
-        dt_text_printf(&out, "%s%s\n", name, content ? content : "");
+        dt_text_put(&out, name);
+        put_content(c, json_object_get(message, "content"), &out);
+        dt_text_put(&out, "\n");
     }
     dt_text_put(&out, "Assistant:");
     return out.data;
@@ -210,8 +314,10 @@ static dt_status begin_stream(answer *a, const int32_t *ids, size_t count, dt_er
     const char *piece;
     size_t bytes;
     DT_PASS(dt_decode_stream_create(&a->stream, a->chat->tokenizer, true, err));
+    int64_t image = a->chat->files.count ? dt_model_get_config(a->chat->model)->image_token_index : -1;
     for (size_t i = 0; i < count; i++)
-        DT_PASS(dt_decode_stream_push(a->stream, ids[i], &piece, &bytes, err));
+        if (ids[i] != image || image == -1)
+            DT_PASS(dt_decode_stream_push(a->stream, ids[i], &piece, &bytes, err));
     return DT_OK;
 }
 
@@ -224,8 +330,14 @@ static dt_status generate(chat *c, answer *a, const int32_t *ids, size_t count, 
     DT_PASS(begin_stream(a, ids, count, err));
     o.on_token = take_token;
     o.user = a;
-    DT_PASS(
-        dt_conversation_answer(&g, c->conversation, &(dt_prompt){.tokens = ids, .count = count}, &o, err));
+    dt_pixels *pictures = all_pictures(c);
+    if (!pictures)
+        return dt_fail_memory(err, c->files.count * sizeof *pictures, "pictures");
+    const dt_prompt prompt = {
+        .tokens = ids, .count = count, .pictures = pictures, .picture_count = c->files.count};
+    dt_status status = dt_conversation_answer(&g, c->conversation, &prompt, &o, err);
+    free(pictures);
+    DT_PASS(status);
     if (a->status == DT_OK && !a->turned && dt_decode_stream_finish(a->stream, &piece, &bytes, err) == DT_OK)
         show(a, piece, bytes, true);
     printf("\n");
@@ -247,17 +359,24 @@ static dt_status answer_message(chat *c, const char *text, dt_error *err)
     answer a = {.chat = c};
     char *prompt = NULL;
     int32_t *ids = NULL;
-    size_t bytes, count;
-    if (!add_message(c, "user", text))
-        return dt_fail(err, DT_FORMAT, "the message is not valid UTF-8");
-    dt_status status = render(c, &prompt, &bytes, err);
+    size_t bytes, count, before = json_array_size(c->messages), seen = c->files.count;
+    dt_status status = DT_OK;
+    if (c->waiting.count)
+        status = add_pictures_message(c, text, err);
+    else if (!add_message(c, "user", text))
+        status = dt_fail(err, DT_FORMAT, "the message is not valid UTF-8");
+    if (status == DT_OK)
+        status = render(c, &prompt, &bytes, err);
     dt_encode_options o = {.no_special = c->template != NULL}; /* a template writes them itself */
     if (status == DT_OK)
-        status = dt_tokenizer_encode(c->tokenizer, prompt, bytes, &o, &ids, &count, err);
+        status = dt_text_encode(c->model, c->tokenizer, prompt, bytes, &o, &ids, &count, err);
     if (status == DT_OK)
         status = generate(c, &a, ids, count, err);
-    if (status != DT_OK || !add_message(c, "assistant", a.text.data ? a.text.data : ""))
-        json_array_remove(c->messages, json_array_size(c->messages) - 1);
+    if (status != DT_OK || !add_message(c, "assistant", a.text.data ? a.text.data : "")) {
+        while (json_array_size(c->messages) > before)
+            json_array_remove(c->messages, json_array_size(c->messages) - 1);
+        forget_pictures(c, seen);
+    }
     dt_decode_stream_destroy(a.stream);
     dt_text_free(&a.text);
     dt_free(ids);
@@ -292,6 +411,21 @@ static dt_status reset(chat *c, const char *argument, dt_error *err)
     (void)argument, (void)err;
     while (json_array_size(c->messages) > (has_system(c) ? 1U : 0U))
         json_array_remove(c->messages, json_array_size(c->messages) - 1);
+    forget_pictures(c, 0);
+    free_picture_list(&c->waiting);
+    return DT_OK;
+}
+
+static dt_status show_picture(chat *c, const char *argument, dt_error *err)
+{
+    if (!*argument)
+        return dt_fail(err, DT_INVALID, "/image needs a file's name");
+    dt_image *image;
+    DT_PASS(dt_image_open(&image, argument, NULL, err)); /* a mistake is told at once */
+    dt_image_close(image);
+    DT_PASS(add_picture_file(&c->waiting, argument, err));
+    if (c->terminal)
+        fprintf(stderr, "%s goes with the next message\n", argument);
     return DT_OK;
 }
 
@@ -320,6 +454,7 @@ static dt_status load(chat *c, const char *argument, dt_error *err)
     }
     json_decref(c->messages);
     c->messages = messages;
+    DT_TRY(read_again(c, err), err, "while reading the pictures of %s", argument);
     fprintf(stderr, "%zu messages from %s\n", json_array_size(messages), argument);
     return DT_OK;
 }
@@ -332,6 +467,7 @@ static const struct {
 } commands[] = {
     {"/reset", "", "forget the conversation, not the system message", reset},
     {"/system", " TEXT", "tell the model TEXT before everything else; no TEXT: nothing", set_system},
+    {"/image", " FILE", "show a picture with the next message", show_picture},
     {"/save", " FILE", "write the conversation as JSON", save},
     {"/load", " FILE", "go on with a conversation that was saved", load},
     {"/help", "", "this list", help},
@@ -410,6 +546,7 @@ static dt_status open_all(chat *c, const dt_model_options *o, dt_error *err)
     DT_PASS(dt_generate_options_of(c->model, &c->generate, err));
     if (from)
         DT_PASS(load(c, from, err));
+    DT_PASS(list_pictures(c->line, false, &c->waiting, err));
     return system ? set_system(c, system, err) : DT_OK;
 }
 
@@ -447,6 +584,11 @@ static dt_exit run(const command_line *line)
             fprintf(stderr, "/help lists commands; Ctrl-C stops an answer, Ctrl-D leaves\n");
         code = converse(&c);
     }
+    forget_pictures(&c, 0);
+    free(c.shown);
+    free_picture_list(&c.files);
+    free_picture_list(&c.waiting);
+    close_reader(&c.reader);
     dt_conversation_destroy(c.conversation);
     dt_model_close(c.model);
     dt_chat_template_close(c.template);
@@ -458,7 +600,7 @@ static dt_exit run(const command_line *line)
 static const char *const positional[] = {"MODEL", "directory or file; its format is found from its content",
                                          NULL};
 static const char *const examples[] = {"chat qwen2/", "chat llama/ --system \"Be brief.\" --temperature 0.7",
-                                       "chat gpt2/ < questions.txt", NULL};
+                                       "chat gpt2/ < questions.txt", "chat llava/ --image cat.jpg", NULL};
 
 const command_spec command_chat = {
     .name = "chat",
@@ -466,7 +608,7 @@ const command_spec command_chat = {
     .usage = "MODEL [options]",
     .about =
         "Each line is a message; answers go to stdout as they come. The model's own chat template is used.\n"
-        "In the conversation: /reset, /system TEXT, /save FILE, /load FILE, /help, /exit.",
+        "In the conversation: /reset, /system TEXT, /image FILE, /save FILE, /load FILE, /help, /exit.",
     .positional_min = 1,
     .positional_max = 1,
     .positional = positional,

@@ -2,7 +2,6 @@
  * embed.c (cli) - `drivetrain embed`: texts or pictures in, vectors out.
  */
 #include "cli/common.h"
-#include "cli/pictures.h"
 #include "cli/prompts.h"
 
 #include "formats/safetensors/safetensors.h"

@@ -28,7 +28,7 @@ const dt_model_config *tower_of(const dt_model_config *config)
     return dt_config_is_tower(config) ? config : config->vision;
 }
 
-static dt_status add_file(picture_files *files, const char *name, dt_error *err)
+dt_status add_picture_file(picture_files *files, const char *name, dt_error *err)
 {
     if ((files->count & (files->count - 1)) == 0) { /* full at each power of two */
         char **grown = realloc(files->name, (files->count ? 2 * files->count : 1) * sizeof *grown);
@@ -56,7 +56,7 @@ static dt_status add_lines(picture_files *files, const char *path, dt_error *err
         while (length > 0 && (text[length - 1] == '\n' || text[length - 1] == '\r'))
             text[--length] = '\0';
         if (length > 0)
-            status = add_file(files, text, err);
+            status = add_picture_file(files, text, err);
     }
     free(text);
     if (file != stdin)
@@ -69,7 +69,7 @@ dt_status list_pictures(const command_line *line, bool batch, picture_files *out
     const option_value *image = option_of(line, "image");
     *out = (picture_files){0};
     for (int i = 0; i < image->list_count; i++)
-        DT_PASS(add_file(out, image->list[i], err));
+        DT_PASS(add_picture_file(out, image->list[i], err));
     return batch && text_of(line, "batch") ? add_lines(out, text_of(line, "batch"), err) : DT_OK;
 }
 

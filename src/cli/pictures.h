@@ -29,6 +29,7 @@ bool gives_prompts(const command_line *line); /* a text or ids? */
 
 /* The tower of a model that sees: the model itself, or its part; NULL without. */
 const dt_model_config *tower_of(const dt_model_config *config);
+dt_status add_picture_file(picture_files *files, const char *name, dt_error *err);
 dt_status list_pictures(const command_line *line, bool batch, picture_files *out, dt_error *err);
 void free_picture_list(picture_files *files); /* also after a failure */
 /* DT_INVALID: a model that looks at pictures was given none. Says what it was given, and what it looks at. */

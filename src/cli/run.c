@@ -218,17 +218,22 @@ static dt_exit run_on_text(const command_line *line, dt_model *model, double sta
     dt_tokenizer *tokenizer = NULL;
     prompt_list prompts = {0};
     dt_exit code;
-    const char *family = dt_model_get_config(model)->family;
-    if (has_pictures(line) || text_of(line, "labels")) {
-        dt_fail(&err, DT_UNSUPPORTED,
-                has_pictures(line) ? "this %s sees no pictures: it reads text"
-                                   : "this %s compares nothing with --labels: CLIP and SigLIP do",
-                family);
+    const dt_model_config *config = dt_model_get_config(model);
+    dt_status status = DT_OK;
+    if (text_of(line, "labels"))
+        status = dt_fail(&err, DT_UNSUPPORTED, "this %s compares nothing with --labels: CLIP and SigLIP do",
+                         config->family);
+    else if (has_pictures(line) && !config->vision)
+        status = dt_fail(&err, DT_UNSUPPORTED, "this %s sees no pictures: it reads text", config->family);
+    if (status == DT_OK)
+        status = collect_prompts(line, &prompts, &err);
+    if (status == DT_OK)
+        status = open_tokenizer(line, line->positional[0], prompts_are_text(line), &tokenizer, &err);
+    if (status == DT_OK)
+        status = place_pictures(line, config, dt_text_image_token(model, tokenizer), &prompts, &err);
+    if (status != DT_OK)
         code = report_failure(&err);
-    } else if (collect_prompts(line, &prompts, &err) != DT_OK ||
-               open_tokenizer(line, line->positional[0], prompts_are_text(line), &tokenizer, &err) != DT_OK)
-        code = report_failure(&err);
-    else if (strcmp(dt_model_get_config(model)->model_type, "bert") == 0)
+    else if (strcmp(config->model_type, "bert") == 0)
         code = fill_masks(line, model, tokenizer, &prompts);
     else
         code = answer(line, model, tokenizer, &prompts, seconds_now() - started);
@@ -255,19 +260,20 @@ static dt_exit run(const command_line *line)
 
 static const char *const positional[] = {"MODEL", "directory or file; its format is found from its content",
                                          "PROMPT", "text; - or nothing: stdin", NULL};
-static const char *const examples[] = {"run t5-small/ \"translate English to German: Hello\"",
-                                       "run gpt2/ \"Once upon a time\" -n 40 --temperature 0.8 --seed 7",
-                                       "run llama/ --tokens 1,306,763 --logprobs 5 --json",
-                                       "run bert-base-uncased/ \"The road is [MASK].\"",
-                                       "run vit-base-patch16-224/ --image cat.jpg --image dog.png",
-                                       "run clip-vit/ --image cat.jpg --labels \"a cat,a dog\"",
-                                       "run llama/ --batch questions.txt --jsonl > answers.jsonl",
-                                       NULL};
+static const char *const examples[] = {
+    "run t5-small/ \"translate English to German: Hello\"",
+    "run gpt2/ \"Once upon a time\" -n 40 --temperature 0.8 --seed 7",
+    "run llama/ --tokens 1,306,763 --logprobs 5 --json",
+    "run bert-base-uncased/ \"The road is [MASK].\"",
+    "run vit-base-patch16-224/ --image cat.jpg --image dog.png",
+    "run llava/ --image cat.jpg \"USER: <image>\\nWhat is this? ASSISTANT:\"",
+    "run clip-vit/ --image cat.jpg --labels \"a cat,a dog\"",
+    "run llama/ --batch questions.txt --jsonl > answers.jsonl",
+    NULL};
 
 const command_spec command_run = {
     .name = "run",
-    .summary =
-        "generate: continue a prompt, answer one (T5), fill its masks (BERT), or name what a picture shows",
+    .summary = "generate: continue a prompt, answer one (T5), fill its masks (BERT), or tell of pictures",
     .usage = "MODEL [PROMPT] [options]",
     .about = "generation_config.json is obeyed (end tokens, forced and banned tokens, n-gram bans, length "
              "limits);\n"
@@ -275,6 +281,7 @@ const command_spec command_run = {
              "<mask>,\n"
              "a classifier (ViT) the --top-k [5] likeliest classes of each --image; its --batch FILE names a "
              "picture a line.\n"
+             "LLaVA answers about its pictures, which are where the prompt says <image>, else before it.\n"
              "CLIP and SigLIP tell how well each of --labels (or of --batch, one a line) fits each --image.",
     .positional_min = 1,
     .positional_max = 2,

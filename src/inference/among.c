@@ -20,6 +20,10 @@ static dt_status check_picture(const dt_model_config *c, const dt_pixels *p, dt_
     enum { MAX_TILES = 1 << 16 };
     if (!c->vision || !c->projection)
         return dt_fail(err, DT_UNSUPPORTED, "this %s sees no pictures", c->family);
+    if (c->vision->num_channels != 3)
+        return dt_fail(err, DT_UNSUPPORTED,
+                       "this tower sees %" PRId64 " channels; pictures among words have 3",
+                       c->vision->num_channels);
     if (!p->values || p->tiles < 1 || p->tiles > MAX_TILES || p->height < c->vision->patch_dim ||
         p->width < c->vision->patch_dim)
         return dt_fail(err, DT_MISMATCH,

@@ -3,7 +3,7 @@
  *
  * Peer   megatron core/inference/model_inference_wrappers/abstract_model_inference_wrapper.py
  * Unlike it, the model runs on packed ragged rows over a paged cache: a window's rows go through in as many steps as
- * the plan's capacity needs, whatever the micro-batches. What a window holds is its kind's business (gpt.c, t5.c).
+ * the plan's capacity needs, whatever the micro-batches. What a window holds is its kind's business (gpt.c, t5.c, vlm.c).
  */
 #include "inference/wrappers/wrapper.h"
 
@@ -44,6 +44,8 @@ static dt_status resolve_config(dt_wrapper *w, dt_error *err)
         w->kind = &dt_wrapper_gpt;
     else if (strcmp(m->model_type, "t5") == 0)
         w->kind = &dt_wrapper_t5;
+    else if (strcmp(m->model_type, "llava") == 0)
+        w->kind = &dt_wrapper_vlm;
     else
         return dt_fail(err, DT_UNSUPPORTED, "there is no inference wrapper for a model of type \"%s\"",
                        m->model_type);
@@ -60,6 +62,7 @@ static dt_session_capacity capacity_for(const dt_wrapper *w)
     k.output_rows = k.sequences;
     if (!c->materialize_only_last_token_logits && rows > k.output_rows)
         k.output_rows = rows < k.tokens ? rows : k.tokens;
+    k.pictures = w->kind == &dt_wrapper_vlm;
     if (dt_model_has_encoder(w->model)) {
         k.memories = k.sequences;
         k.memory_length = k.source_tokens = k.length;
@@ -77,9 +80,12 @@ static dt_status make(dt_wrapper *w, dt_error *err)
         w->row_positions = DT_NEW_ARRAY(w->arena, int32_t, w->capacity.length);
         w->row_place = DT_NEW_ARRAY(w->arena, int32_t, w->capacity.length);
         w->delivery = DT_NEW_ARRAY(w->arena, dt_wrapper_delivery, w->capacity.sequences);
+        w->row_seen = DT_NEW_ARRAY(w->arena, const float *, w->capacity.length);
     }
-    if (!w->arena || !w->row_tokens || !w->row_positions || !w->row_place || !w->delivery)
+    if (!w->arena || !w->row_tokens || !w->row_seen || !w->row_positions || !w->row_place || !w->delivery)
         return dt_fail_memory(err, (size_t)w->capacity.length * 12, "a wrapper");
+    if (w->capacity.pictures)
+        DT_PASS(dt_eyes_create(&w->eyes, w->model, err));
     return dt_session_create(&w->session, w->model, &w->capacity, err);
 }
 
@@ -107,6 +113,7 @@ void dt_wrapper_destroy(dt_wrapper *w)
     if (!w)
         return;
     dt_session_destroy(w->session);
+    dt_eyes_destroy(w->eyes);
     dt_arena_destroy(w->window_arena);
     dt_arena_destroy(w->input_arena);
     dt_arena_destroy(w->arena);
@@ -133,8 +140,10 @@ dt_status dt_wrapper_prep_model_for_inference(dt_wrapper *w, dt_error *err)
 dt_status dt_wrapper_check_ids(const dt_wrapper *w, const char *what, const int32_t *tokens, int64_t batch,
                                int64_t length, dt_error *err)
 {
+    int64_t image = w->kind == &dt_wrapper_vlm ? w->model->config->image_token_index : -1;
     for (int64_t i = 0; i < batch * length; i++)
-        if (tokens[i] < 0 || tokens[i] >= w->config.padded_vocab_size)
+        if ((tokens[i] != image || image == -1) &&
+            (tokens[i] < 0 || tokens[i] >= w->config.padded_vocab_size))
             return dt_fail(err, DT_INVALID,
                            "row %" PRId64 ": %s %" PRId64 " is id %" PRId32
                            ", but the vocabulary has %" PRId64 " ids",
@@ -165,12 +174,10 @@ int32_t *dt_wrapper_copy(dt_arena *arena, const int32_t *tokens, int64_t count)
     return copy;
 }
 
-dt_status dt_wrapper_prep_inference_input(dt_wrapper *w, int64_t batch, int64_t length, const int32_t *tokens,
-                                          int64_t encoder_length, const int32_t *encoder_tokens,
-                                          const dt_wrapper_input **out, dt_error *err)
+static dt_status prep(dt_wrapper *w, int64_t batch, int64_t length, const int32_t *tokens,
+                      int64_t encoder_length, const int32_t *encoder_tokens, dt_error *err)
 {
     bool encoder = dt_model_has_encoder(w->model);
-    *out = NULL;
     DT_PASS(check_size(w, batch, length, "tokens", err));
     DT_PASS(dt_wrapper_check_ids(w, "token", tokens, batch, length, err));
     if (encoder != (encoder_tokens != NULL))
@@ -185,9 +192,38 @@ dt_status dt_wrapper_prep_inference_input(dt_wrapper *w, int64_t batch, int64_t 
         (dt_wrapper_input){.batch = batch, .length = length, .encoder_length = encoder ? encoder_length : 0};
     if (!(w->input_arena = dt_arena_create()))
         return dt_fail_memory(err, 0, "the inference input");
-    DT_PASS(w->kind->prep(w, tokens, encoder_tokens, err));
+    w->sight = (dt_wrapper_sight){0};
+    return w->kind->prep(w, tokens, encoder_tokens, err);
+}
+
+dt_status dt_wrapper_prep_inference_input(dt_wrapper *w, int64_t batch, int64_t length, const int32_t *tokens,
+                                          int64_t encoder_length, const int32_t *encoder_tokens,
+                                          const dt_wrapper_input **out, dt_error *err)
+{
+    *out = NULL;
+    if (w->kind == &dt_wrapper_vlm && !encoder_tokens)
+        return dt_wrapper_prep_vlm_inference_input(w, batch, length, tokens, NULL, out, err);
+    DT_PASS(prep(w, batch, length, tokens, encoder_length, encoder_tokens, err));
     *out = &w->input;
     return DT_OK;
+}
+
+dt_status dt_wrapper_prep_vlm_inference_input(dt_wrapper *w, int64_t batch, int64_t length,
+                                              const int32_t *tokens, const dt_wrapper_images *images,
+                                              const dt_wrapper_input **out, dt_error *err)
+{
+    *out = NULL;
+    if (w->kind != &dt_wrapper_vlm)
+        return dt_fail(err, DT_UNSUPPORTED, "this %s sees no pictures", w->model->config->family);
+    DT_PASS(prep(w, batch, length, tokens, 0, NULL, err));
+    dt_model_enter(w->model);
+    dt_status status = dt_wrapper_look(w, images, err);
+    dt_model_leave(w->model);
+    if (status == DT_OK)
+        *out = &w->input;
+    else
+        w->input = (dt_wrapper_input){0}; /* no window is cut out of half an input */
+    return status;
 }
 
 dt_status dt_wrapper_get_batch_for_context_window(dt_wrapper *w, int64_t start, int64_t end,
@@ -221,7 +257,7 @@ static dt_status deliver(dt_wrapper *w, const dt_wrapper_window *window, const d
                          dt_error *err)
 {
     bool last_only = w->config.materialize_only_last_token_logits;
-    int64_t rows = last_only ? 1 : window->end - window->start;
+    int64_t rows = w->logit_rows;
     dt_wrapper_row row;
     DT_PASS(w->kind->row(w, window, d->row, &row, err));
     for (int64_t i = 0; i < d->count; i++)
@@ -248,12 +284,13 @@ static dt_status add_row(dt_wrapper *w, const dt_wrapper_window *window, int64_t
     *complete = count == left;
     if (count == 0)
         return DT_OK;
-    bool at_end = *complete && row.place[row.count - 1] == window->end - window->start - 1;
+    bool at_end = *complete && row.ends;
     dt_want want = !last_only ? DT_WANT_ALL : at_end ? DT_WANT_LAST : DT_WANT_NONE;
     dt_span span = {.tokens = row.tokens + *done,
                     .positions = row.positions + *done,
                     .count = count,
-                    .length = dt_session_length(w->session, b) + left};
+                    .length = dt_session_length(w->session, b) + left,
+                    .seen = row.seen ? row.seen + *done : NULL};
     dt_wrapper_delivery *d = &w->delivery[w->deliveries++];
     *d = (dt_wrapper_delivery){.row = b, .first = *done, .count = last_only ? at_end : count};
     *done += count;
@@ -330,7 +367,10 @@ static dt_status check_window(const dt_wrapper *w, const dt_wrapper_window *wind
 static dt_status run(dt_wrapper *w, const dt_wrapper_window *window, dt_error *err)
 {
     int64_t length = window->end - window->start, size = micro_batch(w, window->batch, length);
-    DT_PASS(make_room(w, window->batch, w->config.materialize_only_last_token_logits ? 1 : length, err));
+    w->logit_rows = w->kind->rows ? w->kind->rows(w, window) : length;
+    if (w->config.materialize_only_last_token_logits)
+        w->logit_rows = 1;
+    DT_PASS(make_room(w, window->batch, w->logit_rows, err));
     if (window->start == 0) {
         forget(w);
         if (w->kind->begin)
@@ -356,6 +396,11 @@ dt_status dt_wrapper_run_one_forward_step(dt_wrapper *w, const dt_wrapper_window
     else
         *logits = w->logits;
     return status;
+}
+
+int64_t dt_wrapper_logit_rows(const dt_wrapper *w)
+{
+    return w->logit_rows;
 }
 
 int64_t dt_wrapper_micro_batches(const dt_wrapper *w)

@@ -68,7 +68,8 @@ static dt_status row(dt_wrapper *w, const dt_wrapper_window *window, int64_t b, 
     *out = (dt_wrapper_row){.tokens = window->tokens + b * length,
                             .positions = w->row_positions,
                             .place = w->row_place,
-                            .count = length};
+                            .count = length,
+                            .ends = true};
     return DT_OK;
 }
 

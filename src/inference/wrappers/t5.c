@@ -86,6 +86,7 @@ static dt_status compact(dt_wrapper *w, const int32_t *tokens, int64_t b, int64_
     }
     *out = (dt_wrapper_row){
         .tokens = w->row_tokens, .positions = w->row_positions, .place = w->row_place, .count = count};
+    out->ends = count && w->row_place[count - 1] == to - from - 1;
     bool seen = false;
     for (int64_t i = 1; relative && i < to; i++) { /* distances are counted in stored rows */
         seen = seen || tokens[i - 1] != w->pad;

@@ -275,6 +275,134 @@ static void wrapper__t5_steps_give_megatrons_logits(void **state)
     close_wrapped(&w);
 }
 
+/* ---- VLM ---- */
+
+typedef struct seeing {
+    wrapped w;
+    float *pixels;
+    int32_t *tiles;
+    dt_wrapper_images images;
+    int64_t length;
+} seeing;
+
+static seeing open_seeing(const char *folder, bool last_only)
+{
+    dt_error err = {0};
+    int64_t dim[5];
+    seeing s = {.w.file = open_tensors(in_folder(folder, "wrapper.safetensors"))};
+    dt_wrapper_config config = DT_WRAPPER_CONFIG_DEFAULT;
+    config.inference_max_seq_length = 64;
+    config.materialize_only_last_token_logits = last_only;
+    s.w.model = open_model(folder, "reference", "f32", 2);
+    assert_ok(dt_wrapper_create(&s.w.wrapper, s.w.model, &config, &err), err);
+    s.w.tokens = read_tensor(s.w.file, "prep.tokens", DT_I32, dim);
+    s.length = dim[1];
+    s.tiles = read_tensor(s.w.file, "in.num_tiles", DT_I32, dim);
+    s.images = (dt_wrapper_images){
+        .num_tiles = s.tiles, .count = dim[0], .num_img_embeddings_per_tile = 4, .decoder_seq_length = 64};
+    s.images.pixels = s.pixels = read_tensor(s.w.file, "in.pixels", DT_F32, dim);
+    s.images.height = dim[2];
+    s.images.width = dim[3];
+    assert_ok(dt_wrapper_prep_model_for_inference(s.w.wrapper, &err), err);
+    assert_ok(dt_wrapper_prep_vlm_inference_input(s.w.wrapper, 1, s.length, s.w.tokens, &s.images, &s.w.input,
+                                                  &err),
+              err);
+    return s;
+}
+
+static void close_seeing(seeing *s)
+{
+    free(s->pixels);
+    free(s->tiles);
+    close_wrapped(&s->w);
+}
+
+static void wrapper__vlm_inputs_and_windows_are_megatrons(void **state)
+{
+    static const int64_t cut[][2] = {{0, 16}, {16, 17}, {19, 20}, {21, 22}};
+    const char *folder = fixture("megatron/inference/vlm");
+    need(folder);
+    seeing s = open_seeing(folder, false);
+    assert_holds(&s.w, "prep.tokens", s.w.input->tokens, DT_I32);
+    assert_holds(&s.w, "prep.position_ids", s.w.input->position_ids, DT_I32);
+    json_t *told = json_load_file(in_folder(folder, "generations.json"), 0, NULL);
+    const json_t *prep = json_object_get(told, "prep");
+    assert_int_equal(s.w.input->num_img_embeddings,
+                     json_integer_value(json_object_get(prep, "num_img_embeddings")));
+    assert_int_equal(s.w.input->decoder_seq_length,
+                     json_integer_value(json_object_get(prep, "decoder_seq_length")));
+    json_decref(told);
+    for (size_t i = 0; i < sizeof cut / sizeof cut[0]; i++) {
+        dt_error err = {0};
+        const dt_wrapper_window *window;
+        char name[64],
+            *end = name + snprintf(name, sizeof name, "window.%d_%d.", (int)cut[i][0], (int)cut[i][1]);
+        assert_ok(dt_wrapper_get_batch_for_context_window(s.w.wrapper, cut[i][0], cut[i][1], &window, &err),
+                  err);
+        assert_holds(&s.w, strcat(name, "tokens"), window->tokens, DT_I32);
+        *end = '\0';
+        assert_holds(&s.w, strcat(name, "position_ids"), window->position_ids, DT_I32);
+    }
+    close_seeing(&s);
+}
+
+/* Prefill with its picture, then a token at a time; all at once; and the last rows alone. */
+static void wrapper__vlm_steps_give_megatrons_logits(void **state)
+{
+    enum { PROMPT = 16 };
+    const char *folder = fixture("megatron/inference/vlm");
+    need(folder);
+    for (int last_only = 0; last_only < 2; last_only++) {
+        int64_t dim[5];
+        seeing s = open_seeing(folder, last_only);
+        float *prefill = read_tensor(s.w.file, "forward.prefill", DT_F32, dim);
+        int64_t rows = dim[1];
+        const float *first = step(&s.w, 0, PROMPT);
+        assert_int_equal(dt_wrapper_logit_rows(s.w.wrapper), last_only ? 1 : rows);
+        assert_true(largest_difference(first, prefill + (last_only ? rows - 1 : 0) * VOCAB,
+                                       (last_only ? 1 : rows) * VOCAB) < close_enough);
+        float *decode = read_tensor(s.w.file, "forward.decode", DT_F32, dim);
+        for (int64_t i = 0; i < dim[1]; i++)
+            assert_true(largest_difference(step(&s.w, PROMPT + i, PROMPT + i + 1), decode + i * VOCAB,
+                                           VOCAB) < close_enough);
+        float *whole = read_tensor(s.w.file, "forward.without_cache", DT_F32, dim);
+        const float *again = step(&s.w, 0, s.length); /* a window at 0 begins anew */
+        assert_int_equal(dt_wrapper_logit_rows(s.w.wrapper), last_only ? 1 : dim[1]);
+        assert_true(largest_difference(again, whole + (last_only ? dim[1] - 1 : 0) * VOCAB,
+                                       (last_only ? 1 : dim[1]) * VOCAB) < close_enough);
+        free(prefill), free(decode), free(whole);
+        close_seeing(&s);
+    }
+}
+
+static void wrapper__vlm_misuse_is_refused(void **state)
+{
+    dt_error err = {0};
+    const dt_wrapper_input *input;
+    const dt_wrapper_window *window;
+    const char *folder = fixture("megatron/inference/vlm");
+    need(folder);
+    seeing s = open_seeing(folder, false);
+    dt_wrapper *w = s.w.wrapper;
+    dt_wrapper_images images = s.images;
+    assert_fails(dt_wrapper_prep_inference_input(w, 1, s.length, s.w.tokens, 0, NULL, &input, &err),
+                 DT_MISMATCH, err, "1 images (id -200), but 0 are given");
+    assert_fails(dt_wrapper_get_batch_for_context_window(w, 0, 1, &window, &err), DT_INVALID, err,
+                 "no inference input");
+    images.num_img_embeddings_per_tile = 5;
+    assert_fails(dt_wrapper_prep_vlm_inference_input(w, 1, s.length, s.w.tokens, &images, &input, &err),
+                 DT_MISMATCH, err, "num_img_embeddings_per_tile 5");
+    images = s.images;
+    images.decoder_seq_length = 20;
+    assert_fails(dt_wrapper_prep_vlm_inference_input(w, 1, s.length, s.w.tokens, &images, &input, &err),
+                 DT_LIMIT, err, "decoder_seq_length");
+    images = s.images;
+    images.height = 7;
+    assert_fails(dt_wrapper_prep_vlm_inference_input(w, 1, s.length, s.w.tokens, &images, &input, &err),
+                 DT_MISMATCH, err, "2 positions");
+    close_seeing(&s);
+}
+
 /* ---- texts of the static engine ---- */
 
 /* One id a character: pad, end, begin, four sentinels ("<mask>" takes the next), then the alphabet. */
@@ -378,6 +506,35 @@ static void wrapper__generations_are_those_of_megatrons_static_engine(void **sta
     }
 }
 
+static void wrapper__vlm_greedy_is_the_static_engines(void **state)
+{
+    dt_error err = {0};
+    const char *folder = fixture("megatron/inference/vlm");
+    need(folder);
+    seeing s = open_seeing(folder, false);
+    json_t *told = json_load_file(in_folder(folder, "generations.json"), 0, NULL);
+    const json_t *greedy = json_object_get(told, "greedy"), *ids = json_object_get(greedy, "prompt_tokens");
+    int32_t prompt[64];
+    size_t count = json_array_size(ids);
+    for (size_t i = 0; i < count; i++)
+        prompt[i] = (int32_t)json_integer_value(json_array_get(ids, i));
+    const dt_pixels picture = {.values = s.pixels, .tiles = 1, .height = 14, .width = 14, .overview = -1};
+    dt_generate_options o = DT_GENERATE_OPTIONS_DEFAULT;
+    dt_generation *g;
+    o.max_tokens = 8;
+    o.ignore_eos = true;
+    assert_ok(
+        dt_generate(&g, s.w.model, 1,
+                    &(dt_prompt){.tokens = prompt, .count = count, .pictures = &picture, .picture_count = 1},
+                    &o, &err),
+        err);
+    assert_ids(json_object_get(greedy, "generated_tokens"), dt_generation_row(g, 0)->tokens,
+               dt_generation_row(g, 0)->count);
+    dt_generation_destroy(g);
+    json_decref(told);
+    close_seeing(&s);
+}
+
 /* ---- refusals ---- */
 
 static void wrapper__misuse_is_refused(void **state)
@@ -421,6 +578,10 @@ int main(void)
         cmocka_unit_test(wrapper__t5_inputs_and_windows_are_megatrons),
         cmocka_unit_test(wrapper__t5_steps_give_megatrons_logits),
         cmocka_unit_test(wrapper__generations_are_those_of_megatrons_static_engine),
+        cmocka_unit_test(wrapper__vlm_inputs_and_windows_are_megatrons),
+        cmocka_unit_test(wrapper__vlm_steps_give_megatrons_logits),
+        cmocka_unit_test(wrapper__vlm_greedy_is_the_static_engines),
+        cmocka_unit_test(wrapper__vlm_misuse_is_refused),
         cmocka_unit_test(wrapper__misuse_is_refused),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
