@@ -266,6 +266,8 @@ static dt_status graph_forms(const dt_model *m, dt_build_mode mode, dt_form_user
                                 .images = 2,
                                 .patches = 16,
                                 .vision_tokens = 16,
+                                .features = 16,
+                                .image_rows = 16,
                                 .kv_blocks = 2,
                                 .sequence_blocks = 1,
                                 .memory_blocks = 2,

@@ -30,10 +30,17 @@ void dt_lower_fail(dt_lowering *l, const char *format, ...)
 
 /* ---- the frame ---- */
 
+static const char *batch_name(const dt_lowering *l)
+{
+    return l->frame->own_batch ? l->frame->own_batch : "batch_size";
+}
+
 const char *dt_lower_ids(dt_lowering *l)
 {
+    if (l->frame->wordless)
+        dt_lower_fail(l, "this graph is told no ids, which \"%s\" wants", l->config->family);
     return dt_onnx_input(l->o, "input_ids", DT_ONNX_INT64, 2,
-                         (dt_onnx_dim[]){{"batch_size", 0}, {l->frame->own_length, 0}});
+                         (dt_onnx_dim[]){{batch_name(l), 0}, {l->frame->own_length, 0}});
 }
 
 const char *dt_lower_mask(dt_lowering *l)
@@ -51,9 +58,8 @@ const char *dt_lower_past(dt_lowering *l)
 
 const char *dt_lower_queries(dt_lowering *l)
 {
-    const char *count = l->frame->source == DT_ONNX_PIXELS ? dt_lower_picture_rows(l)
-                                                           : dt_onnx_size(l->o, dt_lower_ids(l), 1);
-    const char *rows = dt_onnx_range(l->o, count);
+    const char *own = l->frame->wordless && l->cut_value ? l->cut_value : dt_lower_ids(l);
+    const char *rows = dt_onnx_range(l->o, dt_onnx_size(l->o, own, 1));
     const char *past = dt_lower_past(l);
     return past ? DT_ONNX_NODE(l->o, "Add", rows, past) : rows;
 }
@@ -386,6 +392,59 @@ void dt_onnx_lower_split_groups(dt_lowering *l, const dt_op *op)
                      groups > 1 ? DT_ONNX_RESHAPE(o, part[i], 0, 0, groups * width[i]) : part[i]);
 }
 
+void dt_onnx_lower_join_groups(dt_lowering *l, const dt_op *op)
+{
+    dt_onnx *o = l->o;
+    const int64_t *width = op->attr.split.width;
+    int64_t groups = op->attr.split.groups, sum = 0;
+    const char *part[5] = {NULL};
+    dt_onnx_attribute axis[DT_ONNX_ATTRIBUTES] = {{.name = "axis", .i = -1}};
+    for (int i = 0; i < op->attr.split.parts; i++) {
+        part[i] = dt_lower_input(l, op, i);
+        if (groups > 1)
+            part[i] = DT_ONNX_RESHAPE(o, part[i], 0, 0, groups, width[i]);
+        sum += width[i];
+    }
+    const char *x = dt_onnx_node(o, "Concat", part, axis);
+    dt_lower_set(l, op->output[0], groups > 1 ? DT_ONNX_RESHAPE(o, x, 0, 0, groups * sum) : x);
+}
+
+/* x · exp(s) + b, scalars that are stored as [1] */
+void dt_onnx_lower_scale_exp(dt_lowering *l, const dt_op *op)
+{
+    dt_onnx *o = l->o;
+    const char *b = dt_lower_input(l, op, 2);
+    const char *y =
+        DT_ONNX_NODE(o, "Mul", dt_lower_input(l, op, 0), DT_ONNX_NODE(o, "Exp", dt_lower_input(l, op, 1)));
+    dt_lower_set(l, op->output[0], b ? DT_ONNX_NODE(o, "Add", y, b) : y);
+}
+
+/* int64 [B]: where a text's row is that is taken for all of it: its end token's, that of the largest id, or the last. */
+static const char *pooled_rows(dt_lowering *l)
+{
+    dt_onnx *o = l->o;
+    dt_onnx_attribute first[DT_ONNX_ATTRIBUTES] = {{.name = "axis", .i = 1}, {.name = "keepdims", .i = 0}};
+    const char *ids = dt_lower_ids(l), *likely = ids;
+    if (l->config->text_pooling == DT_TEXT_POOL_LAST) {
+        const char *last = DT_ONNX_NODE(o, "Sub", dt_onnx_size(o, ids, 1), dt_onnx_integer(o, 1));
+        return DT_ONNX_NODE(o, "Unsqueeze", last, DT_ONNX_INTS(o, 0)); /* [1], the same for all */
+    }
+    if (l->config->text_pooling == DT_TEXT_POOL_END)
+        likely = DT_ONNX_NODE(o, "Equal", ids, dt_onnx_integer(o, l->config->eos_token_ids[0]));
+    return DT_ONNX_WITH(o, "ArgMax", first, dt_onnx_cast(o, likely, DT_ONNX_FLOAT));
+}
+
+/* One row of each text, [B, H]. */
+static const char *take_pooled(dt_lowering *l, const char *x, int64_t width)
+{
+    dt_onnx *o = l->o;
+    dt_onnx_attribute axis[DT_ONNX_ATTRIBUTES] = {{.name = "axis", .i = 1}};
+    const char *batch = DT_ONNX_NODE(o, "Gather", DT_ONNX_NODE(o, "Shape", x), DT_ONNX_INTS(o, 0));
+    const char *row = DT_ONNX_NODE(o, "Unsqueeze", pooled_rows(l), DT_ONNX_INTS(o, 1, 2));
+    row = DT_ONNX_NODE(o, "Expand", row, dt_onnx_concat(o, batch, DT_ONNX_INTS(o, 1, width), 0));
+    return DT_ONNX_NODE(o, "Squeeze", DT_ONNX_WITH(o, "GatherElements", axis, x, row), DT_ONNX_INTS(o, 1));
+}
+
 /* Rows whose logits are wanted are all of them; the first of each text or picture is the first of its row. */
 void dt_onnx_lower_take_rows(dt_lowering *l, const dt_op *op)
 {
@@ -396,6 +455,10 @@ void dt_onnx_lower_take_rows(dt_lowering *l, const dt_op *op)
         dt_lower_set(l, op->output[0], x);
     else if (index->kind == DT_TENSOR_INPUT && is_input(index, "first_rows"))
         dt_lower_set(l, op->output[0], DT_ONNX_WITH(l->o, "Gather", axis, x, dt_onnx_integer(l->o, 0)));
+    else if (index->kind == DT_TENSOR_INPUT && strcmp(index->name, "pooled_rows") == 0)
+        dt_lower_set(l, op->output[0], take_pooled(l, x, op->input[0]->dim[1].n));
+    else if (index->kind == DT_TENSOR_INPUT && dt_starts_with(index->name, "feature_rows_"))
+        dt_lower_features(l, op, atoi(index->name + strlen("feature_rows_")));
     else
         dt_lower_fail(l, "rows chosen by %s have no counterpart in ONNX", dt_tensor_print(index).text);
 }
@@ -426,31 +489,32 @@ static bool any_needed(const dt_lowering *l, const dt_op *op, const bool *needed
 
 static dt_status use_cut(dt_lowering *l)
 {
-    const char *cut = l->frame->cut;
-    const dt_tensor *memory = cut ? dt_graph_find(l->graph, cut) : NULL;
-    if (!cut)
+    const dt_onnx_result *cut = &l->frame->cut;
+    const dt_tensor *rows = cut->point ? dt_graph_find(l->graph, cut->point) : NULL;
+    if (!cut->point)
         return DT_OK;
-    if (!memory)
-        return dt_fail(l->err, DT_UNSUPPORTED, "the graph has no point \"%s\" to start from", cut);
-    l->value[memory->id] = dt_onnx_input(
-        l->o, "encoder_hidden_states", dt_onnx_type_of(l->o->type), 3,
-        (dt_onnx_dim[]){{"batch_size", 0}, {"encoder_sequence_length", 0}, {NULL, memory->dim[1].n}});
+    if (!rows)
+        return dt_fail(l->err, DT_UNSUPPORTED, "the graph has no point \"%s\" to start from", cut->point);
+    l->value[rows->id] = l->cut_value =
+        dt_onnx_input(l->o, cut->name, dt_onnx_type_of(l->o->type), 3,
+                      (dt_onnx_dim[]){{"batch_size", 0}, {l->frame->cut_length, 0}, {NULL, rows->dim[1].n}});
     return DT_OK;
 }
 
-dt_status dt_lower_graph(dt_lowering *l, const char *const *points, int count)
+dt_status dt_lower_graph(dt_lowering *l)
 {
+    const dt_onnx_result *r = l->frame->result;
     bool *needed = DT_NEW_ARRAY(l->o->arena, bool, l->graph->tensor_count);
     if (!needed)
         return dt_fail_memory(l->err, (size_t)l->graph->tensor_count, "an ONNX graph");
     DT_PASS(use_cut(l));
-    for (int i = 0; i < count; i++) {
-        const dt_tensor *t = dt_graph_find(l->graph, points[i]);
+    for (int i = 0; i < DT_ONNX_RESULTS && r[i].point; i++) {
+        const dt_tensor *t = dt_graph_find(l->graph, r[i].point);
         if (t)
             needed[t->id] = true;
     }
     mark_needed(l, needed);
-    if (l->frame->source == DT_ONNX_IDS)
+    if (!l->frame->wordless)
         dt_lower_ids(l); /* the first of the inputs */
     dt_lower_find_past(l);
     for (int i = 0; i < l->graph->op_count && l->status == DT_OK; i++) {

@@ -20,24 +20,26 @@ typedef enum dt_onnx_layout {
     DT_ONNX_EXPERTS     /* only experts' products read it: [E, K, N] */
 } dt_onnx_layout;
 
-/* What its rows are made of. */
-typedef enum dt_onnx_source {
-    DT_ONNX_IDS,     /* input_ids */
-    DT_ONNX_PIXELS,  /* pixel_values */
-    DT_ONNX_FEATURES /* image_features */
-} dt_onnx_source;
+/* A point that is a result, under a name. */
+typedef struct dt_onnx_result {
+    const char *point, *name;
+} dt_onnx_result;
 
-/* What a graph is fed and asked for, apart from its points. */
+enum { DT_ONNX_RESULTS = 6 };
+
+/* What a graph is fed and asked for. */
 typedef struct dt_onnx_frame {
-    dt_onnx_source source;
-    const char
-        *cut;      /* the point that is an input, encoder_hidden_states, instead of being computed; or NULL */
-    bool cached;   /* keys and values of the past come in */
-    bool presents; /* those of now go out */
-    bool cross;    /* there is an encoder: names have "decoder." or "encoder." in them */
-    bool numbered; /* position_ids come in; else positions are counted */
+    dt_onnx_result result[DT_ONNX_RESULTS]; /* those of them that the graph has; a point of NULL ends them */
+    dt_onnx_result cut;                     /* a point that is an input instead of being computed; or NULL */
+    const char *cut_length;                 /* name of the axis along which it is */
+    bool wordless;                          /* no input_ids: rows are the cut's, pictures, or features */
+    bool cached;                            /* keys and values of the past come in */
+    bool presents;                          /* those of now go out */
+    bool cross;             /* there is an encoder: names have "decoder." or "encoder." in them */
+    bool numbered;          /* position_ids come in; else positions are counted */
     const char *own_mask;   /* "attention_mask", or NULL: rows see what the past and the order allow */
     const char *own_length; /* name of the axis along which the rows are */
+    const char *own_batch;  /* … and of the one along which texts are; NULL: batch_size */
 } dt_onnx_frame;
 
 typedef struct dt_lowering {
@@ -48,6 +50,7 @@ typedef struct dt_lowering {
     const dt_onnx_layout *layout; /* of each tensor of the graph */
     const char **value;           /* what each tensor has become, or NULL */
     bool *used;                   /* parameters that were read, by tensor */
+    const char *cut_value;        /* the input that stands for the cut */
     const char *past_key;         /* the first layer's keys of the past: how long it is; NULL without */
     int self_count,
         cross_count;  /* attentions lowered so far: layers have their numbers where no cache names them */
@@ -74,14 +77,17 @@ const char *dt_lower_past(dt_lowering *l);    /* int64 scalar: positions before 
 const char *dt_lower_queries(dt_lowering *l); /* int64 [S]: the place of each row among all keys */
 
 /* Of pictures (lower_vision.c). */
-const char *dt_lower_patches(dt_lowering *l);      /* [B, P, C·p·p] */
-const char *dt_lower_picture_rows(dt_lowering *l); /* int64 scalar: rows of a picture */
+bool dt_lower_sees(const dt_tensor *t);    /* has it a row a patch, or a picture? */
+bool dt_lower_is_flat(const dt_tensor *t); /* one row a text or picture, instead of one a token or patch */
+void dt_lower_features(dt_lowering *l, const dt_op *op, int part); /* which of a tower's rows are projected */
+const char *dt_lower_patches(dt_lowering *l);                      /* [B, P, C·p·p] */
+const char *dt_lower_picture_rows(dt_lowering *l);                 /* int64 scalar: rows of a picture */
 
 /* Learn how long the past is, before anything asks. */
 void dt_lower_find_past(dt_lowering *l);
 
-/* Lower every op that a result named by a point, or a present, needs. */
-dt_status dt_lower_graph(dt_lowering *l, const char *const *points, int count);
+/* Lower every op that a result of the frame, or a present, needs. */
+dt_status dt_lower_graph(dt_lowering *l);
 
 /* The column of ops.def. */
 #define dt_onnx_lower_none NULL
@@ -96,6 +102,7 @@ void dt_onnx_lower_scale(dt_lowering *l, const dt_op *op);
 void dt_onnx_lower_activate(dt_lowering *l, const dt_op *op);
 void dt_onnx_lower_glu(dt_lowering *l, const dt_op *op);
 void dt_onnx_lower_split_groups(dt_lowering *l, const dt_op *op);
+void dt_onnx_lower_join_groups(dt_lowering *l, const dt_op *op);
 void dt_onnx_lower_rope(dt_lowering *l, const dt_op *op);
 void dt_onnx_lower_attention(dt_lowering *l, const dt_op *op);
 void dt_onnx_lower_take_rows(dt_lowering *l, const dt_op *op);
@@ -104,5 +111,6 @@ void dt_onnx_lower_expert_linear(dt_lowering *l, const dt_op *op);
 void dt_onnx_lower_sum_choices(dt_lowering *l, const dt_op *op);
 void dt_onnx_lower_merge_rows(dt_lowering *l, const dt_op *op);
 void dt_onnx_lower_blend_rows(dt_lowering *l, const dt_op *op);
+void dt_onnx_lower_scale_exp(dt_lowering *l, const dt_op *op);
 
 #endif

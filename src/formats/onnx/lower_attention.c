@@ -114,25 +114,28 @@ static const char *both(dt_onnx *o, const char *a, const char *b)
 }
 
 /* [B, 1, 1, T]: keys that are tokens; NULL when all are. */
-static const char *real_keys(dt_lowering *l, bool self)
+static const char *real_keys(dt_lowering *l, const dt_op *op)
 {
     dt_onnx *o = l->o;
-    if (l->frame->source == DT_ONNX_PIXELS)
+    if (dt_lower_sees(op->input[DT_ATTENTION_Q]))
         return NULL;
     const char *mask =
-        self ? dt_lower_mask(l)
-             : dt_onnx_input(o, "encoder_attention_mask", DT_ONNX_INT64, 2,
-                             (dt_onnx_dim[]){{"batch_size", 0}, {"encoder_sequence_length", 0}});
+        op->attr.attention.self
+            ? dt_lower_mask(l)
+            : dt_onnx_input(o, "encoder_attention_mask", DT_ONNX_INT64, 2,
+                            (dt_onnx_dim[]){{"batch_size", 0}, {"encoder_sequence_length", 0}});
     return mask ? DT_ONNX_NODE(o, "Unsqueeze", dt_onnx_cast(o, mask, DT_ONNX_BOOL), DT_ONNX_INTS(o, 1, 2))
                 : NULL;
 }
 
 /* int64 [S, T] (or [S, 1]): key - query */
-static const char *distance(dt_lowering *l, const char *keys)
+static const char *distance(dt_lowering *l, const dt_op *op, const char *keys)
 {
     dt_onnx *o = l->o;
     const char *j = dt_onnx_range(o, dt_onnx_size(o, keys, 2));
-    const char *i = DT_ONNX_NODE(o, "Unsqueeze", dt_lower_queries(l), DT_ONNX_INTS(o, 1));
+    const char *rows = dt_lower_sees(op->input[DT_ATTENTION_Q]) ? dt_onnx_range(o, dt_lower_picture_rows(l))
+                                                                : dt_lower_queries(l);
+    const char *i = DT_ONNX_NODE(o, "Unsqueeze", rows, DT_ONNX_INTS(o, 1));
     return DT_ONNX_NODE(o, "Sub", j, i);
 }
 
@@ -142,16 +145,16 @@ static const char *visible(dt_lowering *l, const dt_op *op, const char *keys)
     const dt_attention_spec *spec = &op->attr.attention.spec;
     const char *seen = NULL;
     if (spec->causal)
-        seen = DT_ONNX_NODE(o, "LessOrEqual", distance(l, keys), dt_onnx_integer(o, 0));
+        seen = DT_ONNX_NODE(o, "LessOrEqual", distance(l, op, keys), dt_onnx_integer(o, 0));
     if (spec->window_left >= 0)
         seen = both(
             o, seen,
-            DT_ONNX_NODE(o, "GreaterOrEqual", distance(l, keys), dt_onnx_integer(o, -spec->window_left)));
+            DT_ONNX_NODE(o, "GreaterOrEqual", distance(l, op, keys), dt_onnx_integer(o, -spec->window_left)));
     if (spec->window_right >= 0)
-        seen =
-            both(o, seen,
-                 DT_ONNX_NODE(o, "LessOrEqual", distance(l, keys), dt_onnx_integer(o, spec->window_right)));
-    return both(o, real_keys(l, op->attr.attention.self), seen);
+        seen = both(
+            o, seen,
+            DT_ONNX_NODE(o, "LessOrEqual", distance(l, op, keys), dt_onnx_integer(o, spec->window_right)));
+    return both(o, real_keys(l, op), seen);
 }
 
 /* ---- what is added to scores ---- */
@@ -178,7 +181,7 @@ static const char *relative_bias(dt_lowering *l, const dt_op *op, const char *ke
         bucket[d + most] = dt_relative_bucket(d, buckets, spec->bias_max_distance, spec->bias_bidirectional);
     const char *rule = bucket ? dt_onnx_integers(o, (int)(2 * most + 1), bucket) : "";
     free(bucket);
-    const char *near = DT_ONNX_NODE(o, "Min", distance(l, keys), dt_onnx_integer(o, most));
+    const char *near = DT_ONNX_NODE(o, "Min", distance(l, op, keys), dt_onnx_integer(o, most));
     near = DT_ONNX_NODE(o, "Max", near, dt_onnx_integer(o, -most));
     const char *index =
         DT_ONNX_NODE(o, "Gather", rule, DT_ONNX_NODE(o, "Add", near, dt_onnx_integer(o, most)));
@@ -276,7 +279,7 @@ void dt_onnx_lower_attention(dt_lowering *l, const dt_op *op)
     p = regroup(o, dt_onnx_from_f32(o, p), spec->groups, spec->heads);
     const char *y = regroup(o, DT_ONNX_NODE(o, "MatMul", p, values), spec->heads, spec->groups);
     y = DT_ONNX_TRANSPOSE(o, y, 0, 2, 1, 3);
-    bool pools = l->frame->source == DT_ONNX_PIXELS && !op->attr.attention.self; /* one row a picture */
+    bool pools = dt_lower_is_flat(op->input[DT_ATTENTION_Q]); /* one row a picture */
     dt_lower_set(l, op->output[0],
                  pools ? DT_ONNX_RESHAPE(o, y, 0, spec->heads * spec->head_dim)
                        : DT_ONNX_RESHAPE(o, y, 0, 0, spec->heads * spec->head_dim));

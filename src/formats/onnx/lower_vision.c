@@ -10,20 +10,43 @@
 
 #include <string.h>
 
+static const dt_model_config *tower(const dt_lowering *l)
+{
+    return l->config->vision ? l->config->vision : l->config;
+}
+
+static bool is_axis(const dt_tensor *t, const char *const *names)
+{
+    for (int i = 0; t->dim[0].axis && names[i]; i++)
+        if (strcmp(t->dim[0].axis->name, names[i]) == 0)
+            return true;
+    return false;
+}
+
+bool dt_lower_sees(const dt_tensor *t)
+{
+    return is_axis(t, (const char *const[]){"patches", "vision_tokens", "images", NULL});
+}
+
+bool dt_lower_is_flat(const dt_tensor *t)
+{
+    return is_axis(t, (const char *const[]){"sequences", "images", NULL});
+}
+
 static bool is_radio(const dt_lowering *l)
 {
-    return strcmp(l->config->model_type, "radio") == 0;
+    return strcmp(tower(l)->model_type, "radio") == 0;
 }
 
 /* A tower without resampling takes what it was trained on alone. */
 static bool is_fixed(const dt_lowering *l)
 {
-    return l->config->position_resize == DT_RESIZE_NONE;
+    return tower(l)->position_resize == DT_RESIZE_NONE;
 }
 
 static const char *pixels(dt_lowering *l)
 {
-    const dt_model_config *c = l->config;
+    const dt_model_config *c = tower(l);
     dt_onnx_dim any[] = {{"batch_size", 0}, {NULL, c->num_channels}, {"height", 0}, {"width", 0}};
     if (is_fixed(l)) {
         any[2] = (dt_onnx_dim){NULL, is_radio(l) ? c->max_img_h : c->img_h};
@@ -38,12 +61,12 @@ static const char *pixels(dt_lowering *l)
 static const char *patches_along(dt_lowering *l, int axis)
 {
     dt_onnx *o = l->o;
-    dt_patch_grid grid = dt_config_position_grid(l->config);
+    dt_patch_grid grid = dt_config_position_grid(tower(l));
     if (is_fixed(l))
         return DT_ONNX_INTS(o, axis ? grid.columns : grid.rows);
     const char *size =
         DT_ONNX_NODE(o, "Gather", DT_ONNX_NODE(o, "Shape", pixels(l)), DT_ONNX_INTS(o, 2 + axis));
-    return DT_ONNX_NODE(o, "Div", size, DT_ONNX_INTS(o, l->config->patch_dim));
+    return DT_ONNX_NODE(o, "Div", size, DT_ONNX_INTS(o, tower(l)->patch_dim));
 }
 
 /* Sizes joined into a shape; NULL ends them. */
@@ -91,7 +114,7 @@ static const char *normalised(dt_lowering *l)
 const char *dt_lower_patches(dt_lowering *l)
 {
     dt_onnx *o = l->o;
-    const dt_model_config *c = l->config;
+    const dt_model_config *c = tower(l);
     int64_t p = c->patch_dim;
     const char *rows = patches_along(l, 0), *columns = patches_along(l, 1), *side = DT_ONNX_INTS(o, p);
     const char *x = dt_onnx_from_f32(o, normalised(l));
@@ -107,7 +130,7 @@ const char *dt_lower_picture_rows(dt_lowering *l)
 {
     dt_onnx *o = l->o;
     const char *patches = DT_ONNX_NODE(o, "Mul", patches_along(l, 0), patches_along(l, 1));
-    const char *rows = DT_ONNX_NODE(o, "Add", patches, DT_ONNX_INTS(o, l->config->class_token_len));
+    const char *rows = DT_ONNX_NODE(o, "Add", patches, DT_ONNX_INTS(o, tower(l)->class_token_len));
     return DT_ONNX_NODE(o, "Squeeze", rows, DT_ONNX_INTS(o, 0));
 }
 
@@ -154,7 +177,7 @@ static window choose(dt_onnx *o, const char *condition, const window *yes, const
 static window radio_window(dt_lowering *l, const window *whole)
 {
     dt_onnx *o = l->o;
-    const dt_model_config *c = l->config;
+    const dt_model_config *c = tower(l);
     const char *rows = whole->to_rows, *columns = whole->to_columns;
     const char *longer = larger(o, rows, columns);
     window shaped = {in_proportion(o, whole->from_rows, rows, columns),
@@ -177,7 +200,7 @@ static window radio_window(dt_lowering *l, const window *whole)
 static window window_of(dt_lowering *l)
 {
     dt_onnx *o = l->o;
-    dt_patch_grid table = dt_config_position_grid(l->config);
+    dt_patch_grid table = dt_config_position_grid(tower(l));
     window whole = {DT_ONNX_INTS(o, table.rows), DT_ONNX_INTS(o, table.columns), patches_along(l, 0),
                     patches_along(l, 1)};
     if (!is_radio(l))
@@ -192,7 +215,7 @@ static window window_of(dt_lowering *l)
 static const char *resampled(dt_lowering *l, const char *table, int64_t width)
 {
     dt_onnx *o = l->o;
-    const dt_model_config *c = l->config;
+    const dt_model_config *c = tower(l);
     dt_patch_grid grid = dt_config_position_grid(c);
     window w = window_of(l);
     dt_onnx_attribute how[DT_ONNX_ATTRIBUTES] = {
@@ -217,8 +240,8 @@ static const char *resampled(dt_lowering *l, const char *table, int64_t width)
 static const char *any_grid(dt_lowering *l, const char *table, int64_t width)
 {
     dt_onnx *o = l->o;
-    int64_t tokens = l->config->class_token_len;
-    dt_patch_grid grid = dt_config_position_grid(l->config);
+    int64_t tokens = tower(l)->class_token_len;
+    dt_patch_grid grid = dt_config_position_grid(tower(l));
     const char *part[2] = {NULL, table};
     if (tokens > 0 && is_radio(l)) {
         const char *zero = dt_onnx_from_f32(o, dt_onnx_floats(o, 1, 1, &(float){0}));
@@ -239,4 +262,35 @@ void dt_onnx_lower_blend_rows(dt_lowering *l, const dt_op *op)
         dt_lower_fail(l, "rows blended by %s have no counterpart in ONNX", dt_tensor_print(index).text);
     else
         dt_lower_set(l, op->output[0], is_fixed(l) ? table : any_grid(l, table, op->input[0]->dim[1].n));
+}
+
+/* ---- what of a tower is projected ---- */
+
+/* Rows without class tokens, [B, P, H]; or of each square of two by two rows the one in the corner `part`, [B, P / 4, H]. */
+void dt_lower_features(dt_lowering *l, const dt_op *op, int part)
+{
+    dt_onnx *o = l->o;
+    const dt_model_config *c = l->config;
+    int64_t dropped = c->drop_class_token ? tower(l)->class_token_len : 0, width = op->input[0]->dim[1].n;
+    dt_patch_grid grid = dt_config_position_grid(tower(l));
+    const char *x = dt_lower_input(l, op, 0);
+    if (dropped)
+        x = DT_ONNX_NODE(o, "Slice", x, DT_ONNX_INTS(o, dropped), DT_ONNX_INTS(o, INT64_MAX),
+                         DT_ONNX_INTS(o, 1));
+    if (!c->pixel_shuffle) {
+        dt_lower_set(l, op->output[0], x);
+        return;
+    }
+    if (tower(l)->class_token_len != dropped ||
+        (is_fixed(l) && (grid.rows != grid.columns || grid.rows % 2))) {
+        dt_lower_fail(
+            l, "\"pixel_shuffle\" of rows that are no square of an even side has no counterpart in ONNX");
+        return;
+    }
+    x = DT_ONNX_NODE(
+        o, "Reshape", x,
+        SHAPE(o, DT_ONNX_INTS(o, 0), patches_along(l, 0), patches_along(l, 1), DT_ONNX_INTS(o, width)));
+    x = DT_ONNX_NODE(o, "Slice", x, DT_ONNX_INTS(o, part / 2, part % 2),
+                     DT_ONNX_INTS(o, INT64_MAX, INT64_MAX), DT_ONNX_INTS(o, 1, 2), DT_ONNX_INTS(o, 2, 2));
+    dt_lower_set(l, op->output[0], DT_ONNX_RESHAPE(o, x, 0, -1, width));
 }

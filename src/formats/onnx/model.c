@@ -3,88 +3,169 @@
  *
  * Names are those of Hugging Face's Optimum. A decoder is one graph with a cache that may be empty. An encoder-decoder is
  * an encoder, a decoder for the first step (it stores what the layers read of the encoder), and one for later steps;
- * the three share one data file.
+ * the three share one data file. So do the three of a language model that sees: eyes, table of words, decoder of rows.
  */
 #include "formats/onnx/model.h"
 
 #include <string.h>
 
+#define DT_ONNX_TURNED "logits_per_text" /* logits of pictures and texts, seen from the texts */
+
+static bool is_encoder(const dt_model_config *c)
+{
+    return c->encoder_only;
+}
+
+static bool has_eyes(const dt_model_config *c)
+{
+    return c->vision != NULL;
+}
+
 static const dt_onnx_file decoder_files[] = {
     {"model.onnx",
      DT_BUILD_STEP,
-     {.cached = true,
+     {.result = {{"out.logits", "logits"}},
+      .cached = true,
       .presents = true,
       .numbered = true,
       .own_mask = "attention_mask",
       .own_length = "sequence_length"}},
 };
 static const dt_onnx_file encoder_files[] = {
-    {"model.onnx", DT_BUILD_EMBED, {.own_mask = "attention_mask", .own_length = "sequence_length"}},
+    {"model.onnx",
+     DT_BUILD_EMBED,
+     {.result = {{"out.hidden", "last_hidden_state"}},
+      .own_mask = "attention_mask",
+      .own_length = "sequence_length"}},
 };
 static const dt_onnx_file bert_files[] = {
-    {"model.onnx", DT_BUILD_FULL, {.own_mask = "attention_mask", .own_length = "sequence_length"}},
+    {"model.onnx",
+     DT_BUILD_FULL,
+     {.result = {{"out.logits", "logits"},
+                 {"out.hidden", "last_hidden_state"},
+                 {"out.pooled", "pooler_output"},
+                 {"out.binary_logits", "seq_relationship_logits"}},
+      .own_mask = "attention_mask",
+      .own_length = "sequence_length"}},
 };
 static const dt_onnx_file tower_files[] = {
-    {"model.onnx", DT_BUILD_FULL, {.source = DT_ONNX_PIXELS, .own_length = "sequence_length"}},
+    {"model.onnx",
+     DT_BUILD_FULL,
+     {.result = {{"out.logits", "logits"},
+                 {"out.hidden", "last_hidden_state"},
+                 {"out.pooled", "pooler_output"},
+                 {"out.image_features", "image_embeds"}},
+      .wordless = true,
+      .own_length = "sequence_length"}},
 };
 static const dt_onnx_file projector_files[] = {
-    {"model.onnx", DT_BUILD_FULL, {.source = DT_ONNX_FEATURES, .own_length = "sequence_length"}},
+    {"model.onnx",
+     DT_BUILD_FULL,
+     {.result = {{"out.projected", "hidden_states"}}, .wordless = true, .own_length = "sequence_length"}},
+};
+static const dt_onnx_file text_tower_files[] = {
+    {"model.onnx",
+     DT_BUILD_FULL,
+     {.result = {{"out.hidden", "last_hidden_state"},
+                 {"out.pooled", "pooler_output"},
+                 {"out.text_features", "text_embeds"}},
+      .own_length = "sequence_length"}},
+};
+static const dt_onnx_file dual_files[] = {
+    {"model.onnx",
+     DT_BUILD_FULL,
+     {.result = {{"out.logits", "logits_per_image"},
+                 {"out.logits", DT_ONNX_TURNED},
+                 {"out.text_features", "text_embeds"},
+                 {"out.image_features", "image_embeds"}},
+      .own_batch = "text_batch_size",
+      .own_length = "sequence_length"}},
 };
 static const dt_onnx_file both_files[] = {
     {"encoder_model.onnx",
      DT_BUILD_EMBED,
-     {.own_mask = "attention_mask", .own_length = "encoder_sequence_length"}},
+     {.result = {{"out.hidden", "last_hidden_state"}},
+      .own_mask = "attention_mask",
+      .own_length = "encoder_sequence_length"}},
     {"decoder_model.onnx",
      DT_BUILD_FULL,
-     {.cut = "out.encoder.hidden", .presents = true, .cross = true, .own_length = "decoder_sequence_length"}},
+     {.result = {{"out.logits", "logits"}},
+      .cut = {"out.encoder.hidden", "encoder_hidden_states"},
+      .cut_length = "encoder_sequence_length",
+      .presents = true,
+      .cross = true,
+      .own_length = "decoder_sequence_length"}},
     {"decoder_with_past_model.onnx",
      DT_BUILD_STEP,
-     {.cached = true, .presents = true, .cross = true, .own_length = "decoder_sequence_length"}},
+     {.result = {{"out.logits", "logits"}},
+      .cached = true,
+      .presents = true,
+      .cross = true,
+      .own_length = "decoder_sequence_length"}},
+};
+/* Whoever runs it puts image_features in the places of the image tokens' rows of inputs_embeds. */
+static const dt_onnx_file seeing_files[] = {
+    {"vision_encoder.onnx",
+     DT_BUILD_FULL,
+     {.result = {{"out.projected", "image_features"}},
+      .wordless = true,
+      .own_length = "image_sequence_length"}},
+    {"embed_tokens.onnx",
+     DT_BUILD_STEP,
+     {.result = {{"out.embedding", "inputs_embeds"}}, .own_length = "sequence_length"}},
+    {"decoder_model_merged.onnx",
+     DT_BUILD_STEP,
+     {.result = {{"out.logits", "logits"}},
+      .cut = {"out.embedding", "inputs_embeds"},
+      .cut_length = "sequence_length",
+      .wordless = true,
+      .cached = true,
+      .presents = true,
+      .numbered = true,
+      .own_mask = "attention_mask",
+      .own_length = "sequence_length"}},
 };
 
-/* What comes out, where the graph has it. */
 static const struct {
-    const char *point, *name;
-    bool encoder; /* of a decoder, it stays inside */
-} result[] = {
-    {"out.logits", "logits", false},
-    {"out.hidden", "last_hidden_state", true},
-    {"out.pooled", "pooler_output", true},
-    {"out.binary_logits", "seq_relationship_logits", true},
-    {"out.image_features", "image_embeds", true},
-    {"out.projected", "hidden_states", true},
+    const char *model_type;
+    bool (*is)(const dt_model_config *config); /* NULL: all of that type */
+    const dt_onnx_file *file;
+    int count;
+} kinds[] = {
+    {"gpt", NULL, decoder_files, 1},
+    {"bert", NULL, bert_files, 1},
+    {"clip_vit", NULL, tower_files, 1},
+    {"radio", NULL, tower_files, 1},
+    {"projector", NULL, projector_files, 1},
+    {"t5", is_encoder, encoder_files, 1},
+    {"t5", NULL, both_files, 3},
+    {"clip", has_eyes, dual_files, 1},
+    {"clip", NULL, text_tower_files, 1},
+    {"llava", NULL, seeing_files, 3},
 };
-
-enum { RESULTS = sizeof result / sizeof result[0] };
 
 const char *dt_onnx_file_name(int index)
 {
-    static const char *const names[] = {"model.onnx", "encoder_model.onnx", "decoder_model.onnx",
-                                        "decoder_with_past_model.onnx"};
+    static const char *const names[] = {"model.onnx",
+                                        "encoder_model.onnx",
+                                        "decoder_model.onnx",
+                                        "decoder_with_past_model.onnx",
+                                        "vision_encoder.onnx",
+                                        "embed_tokens.onnx",
+                                        "decoder_model_merged.onnx"};
     return index >= 0 && index < (int)(sizeof names / sizeof names[0]) ? names[index] : NULL;
 }
 
 dt_status dt_onnx_files(const dt_model_config *c, const dt_onnx_file **out, int *count, dt_error *err)
 {
-    bool t5 = strcmp(c->model_type, "t5") == 0;
-    *count = 1;
-    if (strcmp(c->model_type, "gpt") == 0)
-        *out = decoder_files;
-    else if (strcmp(c->model_type, "bert") == 0)
-        *out = bert_files;
-    else if (dt_config_is_tower(c))
-        *out = tower_files;
-    else if (strcmp(c->model_type, "projector") == 0)
-        *out = projector_files;
-    else if (t5 && c->encoder_only)
-        *out = encoder_files;
-    else if (t5) {
-        *out = both_files;
-        *count = DT_ONNX_GRAPHS;
-    } else
-        return dt_fail(err, DT_UNSUPPORTED, "models of type \"%s\" (%s) have no ONNX graphs yet",
-                       c->model_type, c->family);
-    return DT_OK;
+    for (size_t i = 0; i < sizeof kinds / sizeof kinds[0]; i++)
+        if (strcmp(kinds[i].model_type, c->model_type) == 0 && (!kinds[i].is || kinds[i].is(c))) {
+            *out = kinds[i].file;
+            *count = kinds[i].count;
+            return DT_OK;
+        }
+    return dt_fail(err, DT_UNSUPPORTED, "models of type \"%s\" (%s) have no ONNX graphs yet", c->model_type,
+                   c->family);
 }
 
 /* ---- how parameters lie ---- */
@@ -155,6 +236,8 @@ static const dt_build_options smallest = {.spec = NULL,
                                           .images = 1,
                                           .patches = 1,
                                           .vision_tokens = 1,
+                                          .features = 1,
+                                          .image_rows = 1,
                                           .kv_blocks = 1,
                                           .sequence_blocks = 1,
                                           .memory_blocks = 1,
@@ -166,6 +249,8 @@ static dt_status build(dt_graph **out, const dt_model_config *c, dt_build_mode m
     dt_build_options options = smallest;
     options.mode = mode;
     options.spec = dt_layer_spec_local();
+    if (mode == DT_BUILD_STEP)
+        options.image_rows = 0; /* words and pictures are rows by then */
     *out = dt_graph_create(err);
     return *out ? dt_model_build(*out, c, &options, err) : DT_NO_MEMORY;
 }
@@ -201,43 +286,30 @@ static dt_onnx_layout layout_in(const dt_mapping *m, const dt_tensor *t)
     return dt_mapping_external_at(m, p->external)->shape.rank == 3 ? DT_ONNX_EXPERTS : DT_ONNX_TRANSPOSED;
 }
 
-/* One row a sequence or picture, instead of one a token or patch. */
-static bool is_flat(const dt_tensor *t)
+static void put_result(dt_lowering *l, const dt_onnx_result *r)
 {
-    const dt_axis *axis = t->dim[0].axis;
-    return axis && (strcmp(axis->name, "sequences") == 0 || strcmp(axis->name, "images") == 0);
-}
-
-static void put_results(dt_lowering *l)
-{
-    for (int i = 0; i < RESULTS; i++) {
-        const dt_tensor *t = dt_graph_find(l->graph, result[i].point);
-        const char *value = t ? l->value[t->id] : NULL;
-        dt_onnx_dim dim[3] = {{"batch_size", 0}, {l->frame->own_length, 0}};
-        if (!value)
-            continue;
-        bool flat = is_flat(t);
-        dim[flat ? 1 : 2] = (dt_onnx_dim){NULL, t->dim[1].n};
-        dt_onnx_output(l->o, value, result[i].name, dt_onnx_type_of(l->o->type), flat ? 2 : 3, dim);
-    }
-}
-
-/* What no op reads is kept all the same: DINOv2's mask token is part of the model. */
-static void keep_unread(dt_onnx_model *m)
-{
-    lying *of = DT_NEW_ARRAY(m->onnx.arena, lying, m->graph->tensor_count);
-    m->onnx.failed |= !of;
-    if (of)
-        find_layouts(m->graph, of);
-    for (int i = 0; of && i < m->graph->tensor_count; i++)
-        m->used[i] |= m->graph->tensor[i]->kind == DT_TENSOR_PARAM && !of[i].read;
+    dt_onnx *o = l->o;
+    const dt_tensor *t = dt_graph_find(l->graph, r->point);
+    const char *value = t ? l->value[t->id] : NULL, *texts = l->frame->own_batch;
+    bool flat = t && dt_lower_is_flat(t), turned = strcmp(r->name, DT_ONNX_TURNED) == 0;
+    if (!value)
+        return;
+    dt_onnx_dim rows = {texts && !dt_lower_sees(t) ? texts : "batch_size", 0},
+                columns = {t->dim[1].axis ? texts : NULL, t->dim[1].n};
+    if (turned)
+        dt_onnx_output(o, DT_ONNX_TRANSPOSE(o, value, 1, 0), r->name, dt_onnx_type_of(o->type), 2,
+                       (dt_onnx_dim[]){columns, rows});
+    else if (flat)
+        dt_onnx_output(o, value, r->name, dt_onnx_type_of(o->type), 2, (dt_onnx_dim[]){rows, columns});
+    else
+        dt_onnx_output(o, value, r->name, dt_onnx_type_of(o->type), 3,
+                       (dt_onnx_dim[]){rows, {l->frame->own_length, 0}, columns});
 }
 
 static dt_status lower(dt_onnx_model *m, const dt_model_config *c, const dt_mapping *mapping, dt_error *err)
 {
     dt_arena *arena = m->onnx.arena;
-    int count = m->graph->tensor_count, points = 0;
-    const char *point[RESULTS];
+    int count = m->graph->tensor_count;
     dt_onnx_layout *layout = DT_NEW_ARRAY(arena, dt_onnx_layout, count);
     dt_lowering l = {.o = &m->onnx,
                      .graph = m->graph,
@@ -251,15 +323,9 @@ static dt_status lower(dt_onnx_model *m, const dt_model_config *c, const dt_mapp
         return dt_fail_memory(err, sizeof *layout * (size_t)count, "an ONNX graph");
     for (int i = 0; i < count; i++)
         layout[i] = layout_in(mapping, m->graph->tensor[i]);
-    bool decoder =
-        dt_config_reads(c) && strcmp(c->model_type, "bert") != 0 && m->file->mode != DT_BUILD_EMBED;
-    for (int i = 0; i < RESULTS; i++)
-        if (!decoder || !result[i].encoder)
-            point[points++] = result[i].point;
-    DT_PASS(dt_lower_graph(&l, point, points));
-    put_results(&l);
-    if (dt_config_is_tower(c))
-        keep_unread(m);
+    DT_PASS(dt_lower_graph(&l));
+    for (int i = 0; i < DT_ONNX_RESULTS && m->file->frame.result[i].point; i++)
+        put_result(&l, &m->file->frame.result[i]);
     return dt_onnx_failed(l.o) ? dt_fail_memory(err, l.o->nodes.bytes, "an ONNX graph") : DT_OK;
 }
 

@@ -21,7 +21,7 @@ static bool has(const char *folder, const char *name)
 
 bool dt_onnx_detect(const char *path)
 {
-    return has(path, "model.onnx") || has(path, "encoder_model.onnx");
+    return has(path, "model.onnx") || has(path, "encoder_model.onnx") || has(path, "vision_encoder.onnx");
 }
 
 static dt_status read_files(dt_checkpoint *c, const char **config, dt_error *err)
@@ -50,7 +50,9 @@ static dt_status use_config(dt_checkpoint *c, const char *text, dt_error *err)
     }
     DT_TRY(dt_json_parse(&json, text, strlen(text), DT_ONNX_CONFIG, err), err, "while reading %s",
            c->config_file);
-    dt_status status = dt_megatron_use_config(c, json, err);
+    bool sees = dt_megatron_is_llava(json); /* … and says all: weights that lie transposed are not to be asked */
+    dt_status status = sees ? dt_megatron_read_llava(json, &c->config, &c->parts, err)
+                            : dt_megatron_use_config(c, json, err);
     json_decref(json);
     return status;
 }

@@ -88,6 +88,20 @@ static dt_status lower_all(job *j, dt_error *err)
     return DT_OK;
 }
 
+/*
+ * What no op reads is kept all the same in models that see: DINOv2's mask token, a tower's layers behind those that are
+ * projected, and its head are part of the model.
+ */
+static bool keep(const job *j, const char *name)
+{
+    for (int k = 0; k < j->models; k++) {
+        const dt_tensor *t = dt_graph_find(j->model[k].graph, name);
+        if (t && (j->config.vision || dt_config_is_tower(&j->config)))
+            return j->model[k].used[t->id] = true;
+    }
+    return false;
+}
+
 /* What no graph reads would be lost. */
 static dt_status check_used(const job *j, dt_error *err)
 {
@@ -98,7 +112,7 @@ static dt_status check_used(const job *j, dt_error *err)
             const dt_tensor *t = dt_graph_find(j->model[k].graph, name);
             used |= t && j->model[k].used[t->id];
         }
-        if (!used)
+        if (!used && !keep(j, name))
             return dt_fail(err, DT_UNSUPPORTED, "no ONNX graph of this %s reads its \"%s\"", j->config.family,
                            name);
     }

@@ -381,10 +381,10 @@ static void onnx_model__ops_without_a_lowering_are_refused_by_name(void **state)
         dt_point(g, with ? dt_add(g, x, x) : dt_dot(g, x, x, 1), "out.logits");
         assert_ok(dt_graph_finish(g, &err), err);
         dt_onnx o = {.arena = arena, .opset = 18, .type = DT_F32};
-        dt_onnx_frame frame = {.own_length = "sequence_length"};
+        dt_onnx_frame frame = {.result = {{"out.logits", "logits"}}, .own_length = "sequence_length"};
         dt_model_config config;
         dt_config_init(&config);
-        const char *value[16] = {NULL}, *point = "out.logits";
+        const char *value[16] = {NULL};
         dt_onnx_layout layout[16] = {DT_ONNX_AS_IS};
         bool used[16] = {false};
         assert_true(g->tensor_count <= 16);
@@ -397,10 +397,9 @@ static void onnx_model__ops_without_a_lowering_are_refused_by_name(void **state)
                          .used = used,
                          .err = &err};
         if (with)
-            assert_ok(dt_lower_graph(&l, &point, 1), err);
+            assert_ok(dt_lower_graph(&l), err);
         else
-            assert_fails(dt_lower_graph(&l, &point, 1), DT_UNSUPPORTED, err,
-                         "the op \"dot\" has no lowering");
+            assert_fails(dt_lower_graph(&l), DT_UNSUPPORTED, err, "the op \"dot\" has no lowering");
         assert_int_equal(o.node_count, with ? 2 : 1);
         dt_onnx_release(&o);
         dt_arena_destroy(arena);
