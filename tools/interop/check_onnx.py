@@ -6,7 +6,8 @@
 Each MODEL (a folder with recording.safetensors in it or above) is exported in f32; onnx.checker reads the graphs, and
 onnxruntime runs them on the recorded tokens: padded on the right, padded on the left, in two halves and token by token
 with a cache, and greedily where the recording continues; towers on the recorded pictures of every size, in one batch and
-one by one, and on pictures of odd sizes as drivetrain itself computes them. Logits, or what else there is, must be within NEAR of the recorded ones.
+one by one, and on pictures of odd sizes as drivetrain itself computes them; CLIP and SigLIP on both; a model that sees by
+its three graphs, pictures in the places of words. Logits, or what else there is, must be within NEAR of the recorded ones.
 """
 import glob
 import json
@@ -195,6 +196,56 @@ def check_pictures(folder, r, options):
     return found
 
 
+def check_dual(folder, r, options):
+    graph = Graph(os.path.join(folder, "model.onnx"))
+    out = graph(input_ids=r["in.tokens"].astype(np.int64), pixel_values=r["in.pixels"])
+    found = {}
+    for name, want in (("logits_per_image", r["out.logits"]), ("logits_per_text", r["out.logits"].T),
+                       ("image_embeds", r["out.image_features"]), ("text_embeds", r["out.text_features"])):
+        found[name] = apart(out[name], want)
+    return found
+
+
+def check_seeing(folder, r, options):
+    """Words looked up, rows of pictures put in their places, and the decoder, whole and in two halves with its cache."""
+    eyes, words, decoder = (Graph(os.path.join(folder, f"{n}.onnx"))
+                            for n in ("vision_encoder", "embed_tokens", "decoder_model_merged"))
+    seen = eyes(pixel_values=r["in.pixels"])["image_features"]
+    found = {}
+    if "out.projected" in r:
+        found["image_features"] = apart(seen, r["out.projected"].reshape(seen.shape))
+    tokens, places = r["in.tokens"].astype(np.int64), r["in.image_positions"]
+    rows = words(input_ids=np.where(tokens < 0, 0, tokens))["inputs_embeds"]
+    want = r["out.logits"]
+    lengths = r.get("in.merged_lengths", r["in.lengths"])
+    merged = np.zeros((len(tokens), want.shape[1], rows.shape[-1]), np.float32)
+    left = list(seen.reshape(-1, seen.shape[-1]))
+    for b, row in enumerate(tokens):
+        taken = [p for p in places[b] if p >= 0]
+        if (row < 0).any():  # a token stands for a picture: positions are merged ones
+            spoken = iter(rows[b][row >= 0])
+        else:
+            spoken = iter(np.delete(rows[b], taken, 0))
+        for s in range(int(lengths[b])):
+            merged[b, s] = left.pop(0) if s in taken else next(spoken)
+    mask = (np.arange(merged.shape[1]) < lengths[:, None]).astype(np.int64)
+    positions = np.where(mask, mask.cumsum(1) - 1, 1)
+    for name, cuts in (("whole", [merged.shape[1]]), ("halves", [merged.shape[1] // 2, merged.shape[1]])):
+        past, parts, first = decoder.empty_past(len(merged)), [], 0
+        for end in cuts:
+            out = decoder(inputs_embeds=merged[:, first:end], attention_mask=mask[:, :end],
+                          position_ids=positions[:, first:end], **past)
+            parts.append(out["logits"])
+            past, first = next_past(out, past), end
+        found[name] = distance(np.concatenate(parts, 1), want, lengths)
+    return found
+
+
+def apart(got, want):
+    assert got.shape == want.shape, f"{got.shape}, recorded {want.shape}"
+    return float(np.abs(got - want).max() / (np.abs(want).max() + 1e-6))
+
+
 def check_both(folder, r, options):
     encoder, first, later = (Graph(os.path.join(folder, f"{n}.onnx"))
                              for n in ("encoder_model", "decoder_model", "decoder_with_past_model"))
@@ -250,6 +301,8 @@ def check(drivetrain, model, folder, opset):
         onnx.checker.check_model(os.path.join(folder, name), full_check=True)
     inputs = {i.name for i in onnx.load(os.path.join(folder, files[0]), load_external_data=False).graph.input}
     test = check_both if "encoder_model.onnx" in files else \
+        check_seeing if "vision_encoder.onnx" in files else \
+        check_dual if {"pixel_values", "input_ids"} <= inputs else \
         check_decoder if "past_key_values.0.key" in inputs else \
         check_pictures if inputs & {"pixel_values", "image_features"} else check_encoder
     found = test(folder, r, options)

@@ -86,7 +86,7 @@ dt_status dt_engine_open(dt_checkpoint *c, const dt_open_options *options, dt_er
     c->config_file = "config.json";
     const char *type = NULL;
     DT_GO(status, dt_json_string(config, "model_type", &type, err));
-    DT_GO(status, dt_megatron_read_config(config, type ? type : "", &c->config, err));
+    DT_GO(status, dt_megatron_read_model(config, type ? type : "", &c->config, &c->parts, err));
     DT_GO(status, read_about(c, about, err));
     DT_GO(status, list_weights(c, err));
     status = list_parameters(c, err);

@@ -671,7 +671,7 @@ static int write_stop_ids(const dt_model_config *c, json_t *json)
 dt_status dt_megatron_write_config(const dt_model_config *c, json_t **out, dt_error *err)
 {
     dt_model_config plain;
-    if (c->vision)
+    if (c->vision && c->projection)
         return dt_megatron_write_llava(c, out, err);
     json_t *json = json_object();
     int failed = json == NULL;
@@ -694,5 +694,10 @@ dt_status dt_megatron_write_config(const dt_model_config *c, json_t **out, dt_er
     if (c->written_by[0] && dt_starts_with(c->written_by, "megatron-core "))
         failed |= put_word(json, "megatron_core", c->written_by + strlen("megatron-core "));
     *out = json;
+    if (!failed && c->vision) { /* two towers */
+        json_t *tower = NULL;
+        DT_PASS(dt_megatron_write_config(c->vision, &tower, err));
+        failed |= json_object_set_new(json, "vision", tower);
+    }
     return failed ? dt_fail_memory(err, 4096, "config.json") : DT_OK;
 }

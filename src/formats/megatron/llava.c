@@ -218,6 +218,27 @@ dt_status dt_megatron_read_llava(const json_t *json, dt_model_config *c, dt_conf
     return DT_OK;
 }
 
+/* CLIP and SigLIP: the text tower's configuration, and in "vision" the other one's. */
+static dt_status read_other_tower(const json_t *json, dt_model_config *c, dt_config_parts *parts,
+                                  dt_error *err)
+{
+    const json_t *tower = json_object_get(json, "vision");
+    if (strcmp(c->model_type, "clip") != 0 || !json_is_object(tower))
+        return DT_OK;
+    DT_TRY(dt_megatron_read_config(tower, "clip_vit", &parts->vision, err), err, "while reading \"vision\"");
+    c->vision = &parts->vision;
+    return DT_OK;
+}
+
+dt_status dt_megatron_read_model(const json_t *json, const char *type, dt_model_config *c,
+                                 dt_config_parts *parts, dt_error *err)
+{
+    if (dt_megatron_is_llava(json))
+        return dt_megatron_read_llava(json, c, parts, err);
+    DT_PASS(dt_megatron_read_config(json, type, c, err));
+    return read_other_tower(json, c, parts, err);
+}
+
 /* ---- writing ---- */
 
 /* Move a key of `part` to `json`, by another name. */

@@ -55,7 +55,7 @@ dt_status dt_megatron_use_config(dt_checkpoint *c, const json_t *json, dt_error 
     const char *type = NULL;
     DT_PASS(dt_megatron_family(c->set, &type, err));
     if (!dt_megatron_is_llava(json)) {
-        DT_PASS(dt_megatron_read_config(json, type, &c->config, err));
+        DT_PASS(dt_megatron_read_model(json, type, &c->config, &c->parts, err));
         note_facts(c, json, &c->config);
         return DT_OK;
     }

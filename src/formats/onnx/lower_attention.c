@@ -73,7 +73,7 @@ static int layer_of(dt_lowering *l, const dt_op *op)
 
 void dt_lower_find_past(dt_lowering *l)
 {
-    for (int i = 0; i < l->graph->op_count && !l->past_key; i++) {
+    for (int i = 0; l->frame->cached && i < l->graph->op_count && !l->past_key; i++) {
         const dt_op *op = l->graph->op[i];
         if (op->kind == DT_OP_attention && op->attr.attention.self && op->input[DT_ATTENTION_K_CACHE]) {
             l->past_key = past_input(l, op, layer_of(l, op), "key");

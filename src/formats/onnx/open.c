@@ -50,7 +50,8 @@ static dt_status use_config(dt_checkpoint *c, const char *text, dt_error *err)
     }
     DT_TRY(dt_json_parse(&json, text, strlen(text), DT_ONNX_CONFIG, err), err, "while reading %s",
            c->config_file);
-    bool sees = dt_megatron_is_llava(json); /* … and says all: weights that lie transposed are not to be asked */
+    bool sees =
+        dt_megatron_is_llava(json); /* … and says all: weights that lie transposed are not to be asked */
     dt_status status = sees ? dt_megatron_read_llava(json, &c->config, &c->parts, err)
                             : dt_megatron_use_config(c, json, err);
     json_decref(json);
