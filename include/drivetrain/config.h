@@ -83,7 +83,13 @@ typedef enum dt_projector {
     DT_PROJECTOR_AFFINE /**< one */
 } dt_projector;
 
-enum { DT_MAX_ROPE_FACTORS = 512, DT_MAX_STOP_IDS = 16, DT_MAX_LAYERS = 1 << 12, DT_MAX_FEATURE_LAYERS = 32 };
+enum {
+    DT_MAX_ROPE_FACTORS = 512,
+    DT_MAX_STOP_IDS = 16,
+    DT_MAX_LAYERS = 1 << 12,
+    DT_MAX_FEATURE_LAYERS = 32,
+    DT_MAX_GRID_POINTS = 64
+};
 
 /** What a layer of a heterogeneous model has for attention, or for the MLP. */
 typedef enum dt_branch_kind {
@@ -134,6 +140,8 @@ typedef struct dt_model_config {
     int feature_layers; /**< which rows of its tower the projector sees: 0, those that the tower returns; or … */
     int32_t feature_layer[DT_MAX_FEATURE_LAYERS]; /**< … of these layers side by side, counted as transformers
                                                        does: 0 what enters the first, -1 what leaves the last */
+    int grid_points; /**< LLaVA-NeXT: sizes that pictures are stretched to and cut into tiles; 0: none */
+    int32_t grid_point[DT_MAX_GRID_POINTS][2]; /**< height, width */
     /* A model with eyes: everything above is its language model's (a dual encoder's: its text tower's). NULL without.
      * Borrowed from whoever read the configuration (dt_config_parts), so a copy has the same ones. */
     const struct dt_model_config *vision, *projection;

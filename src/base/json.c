@@ -250,3 +250,37 @@ dt_status dt_json_string(const json_t *object, const char *key, const char **out
     *out = json_string_value(value);
     return DT_OK;
 }
+
+/* One of two positive numbers that an int32 holds. */
+static bool side_of(const json_t *pair, size_t index, int32_t *out)
+{
+    json_int_t value = json_integer_value(json_array_get(pair, index));
+    *out = value > 0 && value <= INT32_MAX ? (int32_t)value : 0;
+    return *out > 0;
+}
+
+dt_status dt_json_pairs(const json_t *object, const char *key, int limit, int *count, int32_t (*out)[2],
+                        dt_error *err)
+{
+    const json_t *list = dt_json_get(object, key);
+    size_t size = json_array_size(list);
+    if (!list)
+        return DT_OK;
+    if (!json_is_array(list) || size > (size_t)limit)
+        return dt_fail(err, DT_FORMAT, "key \"%s\" is no list of at most %d pairs", key, limit);
+    for (size_t i = 0; i < size; i++) {
+        const json_t *pair = json_array_get(list, i);
+        if (json_array_size(pair) != 2 || !side_of(pair, 0, &out[i][0]) || !side_of(pair, 1, &out[i][1]))
+            return dt_fail(err, DT_FORMAT, "key \"%s\": entry %zu is no pair of positive numbers", key, i);
+    }
+    *count = (int)size;
+    return DT_OK;
+}
+
+json_t *dt_json_from_pairs(int count, const int32_t (*pair)[2])
+{
+    json_t *list = json_array();
+    for (int i = 0; list && i < count; i++)
+        json_array_append_new(list, json_pack("[I,I]", (json_int_t)pair[i][0], (json_int_t)pair[i][1]));
+    return list;
+}

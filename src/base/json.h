@@ -25,6 +25,11 @@ dt_status dt_json_bool(const json_t *object, const char *key, bool *out, dt_erro
 dt_status dt_json_string(const json_t *object, const char *key, const char **out,
                          dt_error *err); /* borrowed */
 
+/* A list of at most `limit` pairs of positive numbers; and back, NULL when memory is short. */
+dt_status dt_json_pairs(const json_t *object, const char *key, int limit, int *count, int32_t (*out)[2],
+                        dt_error *err);
+json_t *dt_json_from_pairs(int count, const int32_t (*pair)[2]);
+
 /* The value, or NULL when absent or null. */
 json_t *dt_json_get(const json_t *object, const char *key);
 

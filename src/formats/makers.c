@@ -36,18 +36,19 @@ static dt_status read_rows(void *user, const dt_canonical *canonical, const dt_b
 
 /* ---- whose names ---- */
 
-typedef enum speech { MODULES, LOCAL_MODULES, CLASS, SPEECHES } speech;
+/* CLASS and what follows: the ways in which transformers has spelt a class's names. */
+typedef enum speech { MODULES, LOCAL_MODULES, CLASS, SPEECHES = CLASS + DT_HF_SPELLINGS } speech;
 
 static dt_status spell(const dt_checkpoint *c, speech how, dt_arena *arena, dt_mapping *m, dt_error *err)
 {
     const dt_name_table *names = NULL;
     const dt_hf_family *family = dt_hf_family_find(c->config.family);
-    if (how == CLASS && !family)
+    if (how >= CLASS && !family)
         return dt_fail(err, DT_NOT_FOUND, "a %s has no class of Hugging Face's", c->config.family);
-    if (how != CLASS)
+    if (how < CLASS)
         return dt_megatron_map(&c->config, NULL, "", how == LOCAL_MODULES ? DT_SPELL_LOCAL : DT_SPELL_TE, m,
                                err);
-    DT_PASS(dt_hf_names(family, &c->config, arena, &names, err));
+    DT_PASS(dt_hf_names(family, &c->config, (int)(how - CLASS), arena, &names, err));
     return dt_names_map(m, names, &c->config, err);
 }
 

@@ -72,6 +72,7 @@ dt_room(formats USES base tensor graph backend data nn models
     hf/compound.c
     hf/clip.c
     hf/siglip.c
+    hf/llava.c
     hf/vit.c
     hf/dinov2.c
     hf/internvl_vision.c

@@ -686,6 +686,9 @@ static const char *own_difference(const dt_model_config *first, const dt_model_c
     for (int64_t i = 0; i < a.num_layers; i++)
         if (dt_config_layer_is_moe(&a, i) != dt_config_layer_is_moe(&b, i))
             return "moe_layer_freq";
+    if (a.grid_points != b.grid_points ||
+        memcmp(a.grid_point, b.grid_point, sizeof a.grid_point[0] * (size_t)a.grid_points) != 0)
+        return "image_grid_pinpoints";
     if (a.text_pooling == DT_TEXT_POOL_END && a.eos_token_ids[0] != b.eos_token_ids[0])
         return "eos_token_id";
     if (a.feature_layers != b.feature_layers)

@@ -29,7 +29,7 @@ static void map_names(const dt_hf_family *family, const dt_model_config *c)
     dt_arena *arena = dt_arena_create();
     if (arena && dt_model_parameters(c, arena, &spec, &count, NULL) == DT_OK &&
         dt_mapping_create(&mapping, arena, spec, count, NULL) == DT_OK &&
-        dt_hf_names(family, c, arena, &names, NULL) == DT_OK &&
+        dt_hf_names(family, c, 0, arena, &names, NULL) == DT_OK &&
         dt_names_map(mapping, names, c, NULL) == DT_OK && dt_mapping_external_count(mapping) < count)
         abort(); /* fewer of theirs than of ours: no family joins across canonical tensors */
     dt_arena_destroy(arena);

@@ -23,7 +23,8 @@ typedef struct dt_hf_member {
     const char *canonical;  /* before its canonical names: "vision_model." */
     const char
         *probe; /* a canonical name that its table always has: found at a place, that place is the file's */
-    dt_hf_place place[DT_HF_PLACES]; /* the first is written; a NULL ends them */
+    dt_hf_place place
+        [DT_HF_PLACES]; /* the first is written; a NULL ends them. One way of spelling has the same in all */
 } dt_hf_member;
 
 struct dt_hf_compound {

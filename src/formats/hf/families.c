@@ -212,8 +212,9 @@ dt_status dt_hf_write_config(const dt_hf_family *family, const dt_model_config *
     dt_model_config spelled = with_both_words(config), *c = &spelled;
     int failed = json_object_set_new(json, "model_type", json_string(family->model_type));
     failed |= json_object_set_new(json, "architectures", json_pack("[s]", family->architecture));
-    failed |= json_object_set_new(json, "tie_word_embeddings",
-                                  json_boolean(c->share_embeddings_and_output_weights));
+    if (dt_config_reads(c) && c->text_pooling == DT_TEXT_POOL_NONE) /* towers have no head to tie */
+        failed |= json_object_set_new(json, "tie_word_embeddings",
+                                      json_boolean(c->share_embeddings_and_output_weights));
     for (int i = 0; i < family->key_count; i++)
         failed |= write_key(&family->key[i], c, json);
     if (failed)
@@ -305,14 +306,23 @@ dt_status dt_hf_first_class(const dt_model_config *c, const dt_hf_family **out, 
     return DT_OK;
 }
 
-dt_status dt_hf_names(const dt_hf_family *family, const dt_model_config *config, dt_arena *arena,
-                      const dt_name_table **out, dt_error *err)
+/* A way of spelling that a member has not is its first. */
+static int place_of(const dt_hf_member *member, int spelling)
+{
+    return spelling < DT_HF_PLACES && member->place[spelling].inside ? spelling : 0;
+}
+
+dt_status dt_hf_names(const dt_hf_family *family, const dt_model_config *config, int spelling,
+                      dt_arena *arena, const dt_name_table **out, dt_error *err)
 {
     dt_hf_members members;
     *out = family->names;
     if (!family->compound)
         return DT_OK;
     DT_PASS(dt_hf_choose_members(family, config, &members, err));
+    members.text_place = place_of(&family->compound->text, spelling);
+    members.vision_place = place_of(&family->compound->vision, spelling);
+    members.own_place = place_of(&family->compound->own, spelling);
     return dt_hf_compose(family, &members, arena, out, err);
 }
 

@@ -97,9 +97,13 @@ dt_status dt_hf_read_config(const dt_hf_family *family, const json_t *json, cons
                             const dt_hf_evidence *evidence, dt_model_config *config, dt_config_parts *parts,
                             dt_error *err);
 
-/* The names that the class writes; `config` is its model's. A compound's are made in `arena`. */
-dt_status dt_hf_names(const dt_hf_family *family, const dt_model_config *config, dt_arena *arena,
-                      const dt_name_table **out, dt_error *err);
+/*
+ * The names that the class has, of a model's configuration: those that are written (spelling 0), and where a compound has
+ * others, those of its DT_HF_SPELLINGS. They are made in `arena`.
+ */
+enum { DT_HF_SPELLINGS = 3 };
+dt_status dt_hf_names(const dt_hf_family *family, const dt_model_config *config, int spelling,
+                      dt_arena *arena, const dt_name_table **out, dt_error *err);
 
 /* What the class loads, without the settings of generation and the type of weights. */
 dt_status dt_hf_write_config(const dt_hf_family *family, const dt_model_config *config, json_t *json,

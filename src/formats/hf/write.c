@@ -191,7 +191,7 @@ static dt_status plan_folder(const dt_checkpoint *from, const dt_hf_family *fami
     int count = 0;
     DT_PASS(dt_model_parameters(c, arena, &spec, &count, err));
     DT_PASS(dt_mapping_create(&plan->mapping, arena, spec, count, err));
-    DT_PASS(dt_hf_names(family, c, arena, &names, err));
+    DT_PASS(dt_hf_names(family, c, 0, arena, &names, err));
     DT_PASS(dt_names_map(plan->mapping, names, c, err));
     DT_PASS(dt_export_types(from, plan->mapping, o, arena, &plan->dtype, err));
     DT_PASS(list_entries(arena, plan, err));

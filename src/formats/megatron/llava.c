@@ -133,6 +133,9 @@ static dt_status read_language(const json_t *json, dt_model_config *c, dt_error 
                               : dt_megatron_read_config(part, "llava", c, err);
     if (status == DT_OK)
         status = read_feature_layers(part, c, err);
+    if (status == DT_OK)
+        status = dt_json_pairs(json, "x_image_grid_pinpoints", DT_MAX_GRID_POINTS, &c->grid_points,
+                               c->grid_point, err);
     json_decref(part);
     return status;
 }
@@ -273,6 +276,9 @@ static int write_language(const dt_model_config *c, json_t *part, json_t *json)
         failed |= move_up(part, model_keys[i], json, model_keys[i]);
     json_object_del(part, "model_type");
     failed |= write_feature_layers(c, json);
+    if (c->grid_points)
+        failed |= json_object_set_new(json, "x_image_grid_pinpoints",
+                                      dt_json_from_pairs(c->grid_points, c->grid_point));
     failed |= json_object_set_new(json, "img_seq_len", json_integer(dt_config_feature_rows(c)));
     return failed | json_object_set(json, "language", part);
 }

@@ -110,19 +110,55 @@ static dt_model_config some_config(const char *family, uint64_t variant)
     return c;
 }
 
+/* What stands between a language model and a tower. */
+static void some_projector(dt_model_config *p, const dt_model_config *c, uint64_t variant)
+{
+    dt_config_init(p);
+    snprintf(p->model_type, sizeof p->model_type, "projector");
+    snprintf(p->family, sizeof p->family, "megatron_projector");
+    p->position_embedding_type = DT_POSITION_NONE;
+    p->num_layers = p->num_attention_heads = 1;
+    p->hidden_size = p->ffn_hidden_size = c->hidden_size;
+    p->input_size = dt_config_feature_width(c);
+    p->add_bias_linear = variant & 1;
+    dt_config_derive(p);
+}
+
+/* The `variant`th family that can read in such a model. */
+static const char *some_text(const dt_hf_member *member, uint64_t variant)
+{
+    const dt_hf_family *f;
+    const char *fits[64];
+    uint64_t count = 0;
+    for (int i = 0; (f = dt_hf_family_at(i)) && count < 64; i++) {
+        dt_model_config c;
+        dt_config_init(&c);
+        f->defaults(&c);
+        if (!f->compound && strcmp(c.model_type, member->kind) == 0 &&
+            c.position_embedding_type != DT_POSITION_LEARNED) /* which rows of pictures have not */
+            fits[count++] = f->model_type;
+    }
+    return member->only ? member->model_type : fits[variant % count];
+}
+
 /* The same of a model of several, whose members' sizes fit. */
 static dt_model_config some_compound(const dt_hf_family *f, uint64_t variant, dt_config_parts *parts)
 {
     const struct dt_hf_compound *k = f->compound;
-    dt_model_config c = some_config(k->text.model_type, variant);
+    const char *text = some_text(&k->text, variant);
+    dt_model_config c = some_config(text, variant);
     parts->vision = some_config(k->vision.model_type, variant | 1);
     snprintf(c.family, sizeof c.family, "%s", f->model_type);
-    snprintf(c.text_family, sizeof c.text_family, "%s", k->text.model_type);
+    snprintf(c.text_family, sizeof c.text_family, "%s", text);
     f->defaults(&c);
     c.vision = &parts->vision;
-    if (strcmp(c.model_type, "clip") == 0)
-        c.text_projection_dim =
-            parts->vision.projection_dim ? parts->vision.projection_dim : parts->vision.hidden_size;
+    if (strcmp(c.model_type, "clip") == 0) {
+        int64_t projected = parts->vision.projection_dim;
+        c.text_projection_dim = projected ? projected : parts->vision.hidden_size;
+        return c;
+    }
+    some_projector(&parts->projection, &c, variant);
+    c.projection = &parts->projection;
     return c;
 }
 
@@ -136,7 +172,7 @@ static const dt_name_table *names_of(dt_arena *arena, const dt_hf_family *f, con
 {
     const dt_name_table *names = NULL;
     dt_error err = {0};
-    assert_ok(dt_hf_names(f, c, arena, &names, &err), err);
+    assert_ok(dt_hf_names(f, c, 0, arena, &names, &err), err);
     return names;
 }
 
