@@ -305,6 +305,16 @@ static int write_projector(const dt_model_config *projector, json_t *part, json_
            json_object_set(json, "vision_projection", part);
 }
 
+dt_status dt_megatron_holds(const dt_model_config *c, dt_error *err)
+{
+    if (strcmp(c->model_type, "clip") != 0)
+        return DT_OK;
+    dt_fail(err, DT_UNSUPPORTED, "Megatron Core has no model of two towers, nor of %s's text tower alone",
+            c->family);
+    dt_error_try(err, "--part tower: the one that sees is its CLIPViTModel; --to hf holds the whole");
+    return DT_UNSUPPORTED;
+}
+
 dt_status dt_megatron_write_llava(const dt_model_config *c, json_t **out, dt_error *err)
 {
     json_t *language = NULL, *tower = NULL, *projector = NULL;

@@ -29,6 +29,8 @@ dt_status dt_megatron_read_llava(const json_t *json, dt_model_config *config, dt
 /* Any model's, with those of its parts: what dt_megatron_write_config wrote, whatever weights lie beside it. */
 dt_status dt_megatron_read_model(const json_t *json, const char *model_type, dt_model_config *config,
                                  dt_config_parts *parts, dt_error *err);
+/* DT_UNSUPPORTED for what Megatron Core has no model of: two towers that meet in one space, and such a text tower alone. */
+dt_status dt_megatron_holds(const dt_model_config *config, dt_error *err);
 dt_status dt_megatron_write_llava(const dt_model_config *config, json_t **out, dt_error *err);
 dt_status dt_megatron_write_config(const dt_model_config *config, json_t **out, dt_error *err);
 /* Read `path`, and note its numbers as facts. */

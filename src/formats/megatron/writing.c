@@ -145,6 +145,7 @@ dt_status dt_megatron_plan_create(dt_megatron_plan *p, const dt_checkpoint *from
     *p = (dt_megatron_plan){.from = from, .options = options, .config = from->config};
     if (!(p->arena = dt_arena_create()))
         return dt_fail_memory(err, 4096, "an export");
+    DT_PASS(dt_megatron_holds(&p->config, err));
     p->stock = strcmp(p->config.model_type, "t5") == 0 && !dt_config_beyond_megatron(&p->config, 0);
     DT_PASS(lay_out(p, err));
     DT_PASS(pad_vocabulary(p, err));
