@@ -5,8 +5,7 @@
  * it was built in, and from plain stdin otherwise. The history is the OpenAI API's list of messages; pictures are content
  * items {"type": "image", "path": FILE}, as transformers' templates know them, before their message's text.
  */
-#include "cli/common.h"
-#include "cli/pictures.h"
+#include "cli/shown.h"
 
 #include "base/json.h"
 #include "base/text.h"
@@ -14,7 +13,6 @@
 
 #include <drivetrain/chat.h>
 #include <drivetrain/conversation.h>
-#include <drivetrain/picture.h>
 #include <drivetrain/text.h>
 
 #include <errno.h>
@@ -54,11 +52,8 @@ typedef struct chat {
     dt_conversation *conversation;
     dt_generate_options generate;
     json_t *messages;
-    picture_reader reader; /* without a processor until a picture is shown */
-    picture_files waiting; /* pictures that the next message shows */
-    picture_files files;   /* those of all messages, in order … */
-    picture_batch *shown;  /* … and what was read of each: a batch of one */
-    bool terminal;         /* somebody types */
+    shown_pictures shown;
+    bool terminal; /* somebody types */
 } chat;
 
 /* ---- Ctrl-C: stops an answer; at the prompt it drops the line ---- */
@@ -117,64 +112,6 @@ static char *next_line(const chat *c)
     }
 }
 
-/* ---- pictures ---- */
-
-static dt_status read_one(chat *c, const char *file, dt_error *err)
-{
-    const dt_model_config *config = dt_model_get_config(c->model);
-    if (!config->vision || !config->projection)
-        return dt_fail(err, DT_UNSUPPORTED, "this %s sees no pictures: it reads text", config->family);
-    if (!c->reader.processor)
-        DT_PASS(open_reader(c->line, c->line->positional[0], config->vision, &c->reader, err));
-    picture_batch *grown = realloc(c->shown, (c->files.count + 1) * sizeof *grown);
-    if (!grown)
-        return dt_fail_memory(err, sizeof *grown, "a picture");
-    c->shown = grown;
-    DT_PASS(add_picture_file(&c->files, file, err));
-    picture_batch *last = &c->shown[c->files.count - 1];
-    *last = (picture_batch){0};
-    return read_pictures(&c->reader, &c->files, c->files.count - 1, 1, last, err);
-}
-
-/* Forget pictures from `first` on. */
-static void forget_pictures(chat *c, size_t first)
-{
-    for (size_t i = first; i < c->files.count; i++) {
-        free_pictures(&c->shown[i]);
-        free(c->files.name[i]);
-    }
-    c->files.count = first < c->files.count ? first : c->files.count;
-}
-
-/* Read all pictures of the messages anew, as they are named there. */
-static dt_status read_again(chat *c, dt_error *err)
-{
-    size_t i, k;
-    json_t *message, *part;
-    forget_pictures(c, 0);
-    json_array_foreach(c->messages, i, message)
-        json_array_foreach(json_object_get(message, "content"), k, part)
-    {
-        const char *type = json_string_value(json_object_get(part, "type"));
-        const char *path = json_string_value(json_object_get(part, "path"));
-        if (!type || strcmp(type, "image") != 0)
-            continue;
-        if (!path)
-            return dt_fail(err, DT_FORMAT, "message %zu shows a picture without a \"path\"", i);
-        DT_PASS(read_one(c, path, err));
-    }
-    return DT_OK;
-}
-
-/* The pictures of all messages side by side, freed with free; they belong to the batches. */
-static dt_pixels *all_pictures(const chat *c)
-{
-    dt_pixels *all = calloc(c->files.count + 1, sizeof *all);
-    for (size_t i = 0; all && i < c->files.count; i++)
-        all[i] = c->shown[i].picture[0];
-    return all;
-}
-
 /* ---- the conversation as text ---- */
 
 static bool add_message(chat *c, const char *role, const char *text)
@@ -183,22 +120,13 @@ static bool add_message(chat *c, const char *role, const char *text)
     return message && json_array_append_new(c->messages, message) == 0;
 }
 
-/* The user's message with the pictures that wait for it, which are read and no longer wait. */
-static dt_status add_pictures_message(chat *c, const char *text, dt_error *err)
+/* The user's message, with the pictures that wait for it. */
+static dt_status add_shown(chat *c, const char *text, dt_error *err)
 {
-    json_t *content = json_array();
-    dt_status status = DT_OK;
-    for (size_t i = 0; status == DT_OK && i < c->waiting.count; i++) {
-        status = read_one(c, c->waiting.name[i], err);
-        json_array_append_new(content, json_pack("{s:s, s:s}", "type", "image", "path", c->waiting.name[i]));
-    }
-    json_array_append_new(content, json_pack("{s:s, s:s}", "type", "text", "text", text));
+    json_t *content;
+    DT_PASS(show_waiting(c->line, c->model, &c->shown, text, &content, err));
     json_t *message = json_pack("{s:s, s:o}", "role", "user", "content", content);
-    if (status == DT_OK && (!message || json_array_append(c->messages, message) != 0))
-        status = dt_fail(err, DT_FORMAT, "the message or a picture's name is not valid UTF-8");
-    json_decref(message);
-    free_picture_list(&c->waiting);
-    return status;
+    return json_array_append_new(c->messages, message) == 0 ? DT_OK : dt_fail_memory(err, 0, "a message");
 }
 
 static void put_content(const chat *c, const json_t *content, dt_text *out)
@@ -314,7 +242,7 @@ static dt_status begin_stream(answer *a, const int32_t *ids, size_t count, dt_er
     const char *piece;
     size_t bytes;
     DT_PASS(dt_decode_stream_create(&a->stream, a->chat->tokenizer, true, err));
-    int64_t image = a->chat->files.count ? dt_model_get_config(a->chat->model)->image_token_index : -1;
+    int64_t image = a->chat->shown.files.count ? dt_model_get_config(a->chat->model)->image_token_index : -1;
     for (size_t i = 0; i < count; i++)
         if (ids[i] != image || image == -1)
             DT_PASS(dt_decode_stream_push(a->stream, ids[i], &piece, &bytes, err));
@@ -330,11 +258,11 @@ static dt_status generate(chat *c, answer *a, const int32_t *ids, size_t count, 
     DT_PASS(begin_stream(a, ids, count, err));
     o.on_token = take_token;
     o.user = a;
-    dt_pixels *pictures = all_pictures(c);
+    dt_pixels *pictures = all_pictures(&c->shown);
     if (!pictures)
-        return dt_fail_memory(err, c->files.count * sizeof *pictures, "pictures");
+        return dt_fail_memory(err, c->shown.files.count * sizeof *pictures, "pictures");
     const dt_prompt prompt = {
-        .tokens = ids, .count = count, .pictures = pictures, .picture_count = c->files.count};
+        .tokens = ids, .count = count, .pictures = pictures, .picture_count = c->shown.files.count};
     dt_status status = dt_conversation_answer(&g, c->conversation, &prompt, &o, err);
     free(pictures);
     DT_PASS(status);
@@ -344,7 +272,8 @@ static dt_status generate(chat *c, answer *a, const int32_t *ids, size_t count, 
     dt_generation_timing t = dt_generation_timing_of(g);
     if (flag(c->line, "verbose"))
         fprintf(stderr, "%zu tokens in the conversation; computed %lld of the prompt, %lld of the answer\n",
-                count, (long long)t.prefill_tokens, (long long)t.decode_tokens);
+                count + further_positions(c->model, &c->shown), (long long)t.prefill_tokens,
+                (long long)t.decode_tokens);
     dt_generation_destroy(g);
     if (a->status == DT_OK)
         return DT_OK;
@@ -359,10 +288,10 @@ static dt_status answer_message(chat *c, const char *text, dt_error *err)
     answer a = {.chat = c};
     char *prompt = NULL;
     int32_t *ids = NULL;
-    size_t bytes, count, before = json_array_size(c->messages), seen = c->files.count;
+    size_t bytes, count, before = json_array_size(c->messages), seen = c->shown.files.count;
     dt_status status = DT_OK;
-    if (c->waiting.count)
-        status = add_pictures_message(c, text, err);
+    if (c->shown.waiting.count)
+        status = add_shown(c, text, err);
     else if (!add_message(c, "user", text))
         status = dt_fail(err, DT_FORMAT, "the message is not valid UTF-8");
     if (status == DT_OK)
@@ -375,7 +304,7 @@ static dt_status answer_message(chat *c, const char *text, dt_error *err)
     if (status != DT_OK || !add_message(c, "assistant", a.text.data ? a.text.data : "")) {
         while (json_array_size(c->messages) > before)
             json_array_remove(c->messages, json_array_size(c->messages) - 1);
-        forget_pictures(c, seen);
+        forget_pictures(&c->shown, seen);
     }
     dt_decode_stream_destroy(a.stream);
     dt_text_free(&a.text);
@@ -411,8 +340,8 @@ static dt_status reset(chat *c, const char *argument, dt_error *err)
     (void)argument, (void)err;
     while (json_array_size(c->messages) > (has_system(c) ? 1U : 0U))
         json_array_remove(c->messages, json_array_size(c->messages) - 1);
-    forget_pictures(c, 0);
-    free_picture_list(&c->waiting);
+    forget_pictures(&c->shown, 0);
+    free_picture_list(&c->shown.waiting);
     return DT_OK;
 }
 
@@ -420,10 +349,11 @@ static dt_status show_picture(chat *c, const char *argument, dt_error *err)
 {
     if (!*argument)
         return dt_fail(err, DT_INVALID, "/image needs a file's name");
+    DT_PASS(check_eyes(c->model, err));
     dt_image *image;
     DT_PASS(dt_image_open(&image, argument, NULL, err)); /* a mistake is told at once */
     dt_image_close(image);
-    DT_PASS(add_picture_file(&c->waiting, argument, err));
+    DT_PASS(add_picture_file(&c->shown.waiting, argument, err));
     if (c->terminal)
         fprintf(stderr, "%s goes with the next message\n", argument);
     return DT_OK;
@@ -454,7 +384,8 @@ static dt_status load(chat *c, const char *argument, dt_error *err)
     }
     json_decref(c->messages);
     c->messages = messages;
-    DT_TRY(read_again(c, err), err, "while reading the pictures of %s", argument);
+    DT_TRY(show_messages(c->line, c->model, &c->shown, messages, err), err,
+           "while reading the pictures of %s", argument);
     fprintf(stderr, "%zu messages from %s\n", json_array_size(messages), argument);
     return DT_OK;
 }
@@ -546,7 +477,7 @@ static dt_status open_all(chat *c, const dt_model_options *o, dt_error *err)
     DT_PASS(dt_generate_options_of(c->model, &c->generate, err));
     if (from)
         DT_PASS(load(c, from, err));
-    DT_PASS(list_pictures(c->line, false, &c->waiting, err));
+    DT_PASS(list_pictures(c->line, false, &c->shown.waiting, err));
     return system ? set_system(c, system, err) : DT_OK;
 }
 
@@ -584,11 +515,7 @@ static dt_exit run(const command_line *line)
             fprintf(stderr, "/help lists commands; Ctrl-C stops an answer, Ctrl-D leaves\n");
         code = converse(&c);
     }
-    forget_pictures(&c, 0);
-    free(c.shown);
-    free_picture_list(&c.files);
-    free_picture_list(&c.waiting);
-    close_reader(&c.reader);
+    close_shown(&c.shown);
     dt_conversation_destroy(c.conversation);
     dt_model_close(c.model);
     dt_chat_template_close(c.template);

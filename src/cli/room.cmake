@@ -1,5 +1,5 @@
 dt_room(cli
-  SOURCES main.c options.c help.c common.c prompts.c pictures.c labels.c inspect.c anatomy.c run.c fill.c chat.c embed.c verify.c trace.c export.c tokenize.c preprocess.c bench.c
+  SOURCES main.c options.c help.c common.c prompts.c pictures.c labels.c inspect.c anatomy.c run.c fill.c chat.c shown.c embed.c verify.c trace.c export.c tokenize.c preprocess.c bench.c
   USES base tensor graph backend data nn models formats inference verify export
   
   LINKS PkgConfig::jansson)
