@@ -147,17 +147,6 @@ static dt_status make(making *m, const char *isa, dt_error *err)
     return put_about(m, isa, err);
 }
 
-/* An engine's configuration is one model's, in Megatron's words. */
-static dt_status check_kind(const dt_model_config *c, dt_error *err)
-{
-    if (strcmp(c->model_type, "clip") != 0)
-        return DT_OK;
-    dt_fail(err, DT_UNSUPPORTED, "an engine holds one model, and a %s is two towers, or a part of them",
-            c->family);
-    dt_error_try(err, "--part tower");
-    return DT_UNSUPPORTED;
-}
-
 dt_status dt_engine_write(const dt_checkpoint *from, const char *path, const dt_export_options *options,
                           const char *type, dt_export_result *result, dt_error *err)
 {
@@ -166,7 +155,6 @@ dt_status dt_engine_write(const dt_checkpoint *from, const char *path, const dt_
         .from = from, .options = options, .result = result, .seen = json_object(), .kernels = json_object()};
     dt_status status;
     *result = (dt_export_result){.files = 1};
-    DT_GO(status, check_kind(dt_checkpoint_config(from), err));
     if (!m.seen || !m.kernels)
         DT_GO(status, dt_fail_memory(err, 64, "an engine"));
     DT_GO(status, dt_model_from_checkpoint(&m.model, from, &open, err));

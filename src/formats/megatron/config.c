@@ -672,8 +672,6 @@ dt_status dt_megatron_write_config(const dt_model_config *c, json_t **out, dt_er
 {
     dt_model_config plain;
     if (c->vision && c->projection)
-    DT_PASS(dt_megatron_holds(c, err));
-    if (c->vision)
         return dt_megatron_write_llava(c, out, err);
     json_t *json = json_object();
     int failed = json == NULL;

@@ -311,7 +311,9 @@ dt_status dt_megatron_holds(const dt_model_config *c, dt_error *err)
         return DT_OK;
     dt_fail(err, DT_UNSUPPORTED, "Megatron Core has no model of two towers, nor of %s's text tower alone",
             c->family);
-    dt_error_try(err, "--part tower: the one that sees is its CLIPViTModel; --to hf holds the whole");
+    dt_error_try(
+        err,
+        "--part tower: the one that sees is its CLIPViTModel; --to hf and megatron-state hold the whole");
     return DT_UNSUPPORTED;
 }
 
