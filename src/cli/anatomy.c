@@ -284,10 +284,30 @@ static void tell_pictures(const dt_model_config *c)
     printf("\n");
 }
 
+/* What of its tower a language model sees, and where. */
+static void tell_seeing(const dt_model_config *c)
+{
+    facts f;
+    if (!c->vision || !c->projection)
+        return;
+    heading(&f, "pictures");
+    fact(&f, "token %lld", (long long)c->image_token_index);
+    fact(&f, "%lld rows a tile", (long long)dt_config_feature_rows(c));
+    if (c->drop_class_token)
+        fact(&f, "without class tokens");
+    if (c->pixel_shuffle)
+        fact(&f, "each of 2 x 2 patches");
+    for (int i = 0; i < c->feature_layers; i++)
+        fact(&f, i ? "%lld" : "from layer %lld", (long long)dt_config_feature_depth(c, i));
+    if (c->image_newline)
+        fact(&f, "one more behind each line");
+    printf("\n");
+}
+
 static void tell_projector(const dt_model_config *c)
 {
     facts f;
-    heading(&f, "projector");
+    heading(&f, "width");
     fact(&f, "%lld to %lld", (long long)c->input_size, (long long)c->hidden_size);
     if (c->projector_type == DT_PROJECTOR_AFFINE)
         fact(&f, "one layer");
@@ -328,5 +348,8 @@ void print_anatomy(const dt_model_config *c)
     tell_norms(c);
     tell_biases(c);
     tell_vocabulary(c);
-    print_beyond_megatron(c);
+    tell_seeing(c);
+    dt_model_config own = *c; /* what its parts have beyond is told of them */
+    own.vision = own.projection = NULL;
+    print_beyond_megatron(&own);
 }

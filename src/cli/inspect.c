@@ -42,6 +42,43 @@ static type_totals totals_of(const dt_checkpoint *c)
     return totals;
 }
 
+/* ---- the parts of a model with eyes ---- */
+
+enum { LANGUAGE, TOWER, PROJECTOR, PARTS };
+
+static const char *const part_names[PARTS] = {"language", "tower", "projector"};
+
+/* What `--part` would take, by the canonical names; what reads has all that the others have not. */
+typedef struct part_sizes {
+    int64_t parameters[PARTS];
+    uint64_t bytes[PARTS];
+} part_sizes;
+
+static int part_of(const char *canonical)
+{
+    return dt_starts_with(canonical, "vision_model.")        ? TOWER
+           : dt_starts_with(canonical, "vision_projection.") ? PROJECTOR
+                                                             : LANGUAGE;
+}
+
+static part_sizes parts_of(const dt_checkpoint *c)
+{
+    part_sizes sizes = {{0}, {0}};
+    dt_checkpoint_tensor t;
+    for (int i = 0; dt_checkpoint_tensor_at(c, i, &t); i++)
+        if (t.canonical) {
+            sizes.parameters[part_of(t.canonical)] += elements_of(&t);
+            sizes.bytes[part_of(t.canonical)] += t.bytes;
+        }
+    return sizes;
+}
+
+/* A part's configuration; NULL: the model has no such part. */
+static const dt_model_config *config_of(const dt_model_config *c, int part)
+{
+    return part == LANGUAGE ? c : part == TOWER ? c->vision : c->projection;
+}
+
 /* ---- JSON ---- */
 
 static json_t *config_json(const dt_model_config *c)
@@ -75,6 +112,20 @@ static json_t *config_json(const dt_model_config *c)
     for (int i = 0; i < c->eos_count; i++)
         json_array_append_new(eos, json_integer(c->eos_token_ids[i]));
     json_object_set_new(json, "eos_token_id", eos);
+    return json;
+}
+
+static json_t *parts_json(const dt_checkpoint *c)
+{
+    const dt_model_config *config = dt_checkpoint_config(c);
+    part_sizes sizes = parts_of(c);
+    json_t *json = json_object();
+    for (int i = 0; i < PARTS && config->vision; i++)
+        if (config_of(config, i))
+            json_object_set_new(json, part_names[i],
+                                json_pack("{s:I, s:I, s:o}", "parameters", (json_int_t)sizes.parameters[i],
+                                          "bytes", (json_int_t)sizes.bytes[i], "config",
+                                          config_json(config_of(config, i))));
     return json;
 }
 
@@ -117,6 +168,8 @@ static json_t *inspect_json(const dt_checkpoint *c, const dt_tokenizer *tokenize
                              "iteration", a.iteration >= 0 ? json_integer(a.iteration) : json_null(),
                              "config", config_json(config), "tokenizer", words, "tensors", tensors_json(c),
                              "skipped", skipped_json(c), "problems", problems);
+    if (config->vision)
+        json_object_set_new(json, "parts", parts_json(c));
     return json;
 }
 
@@ -134,6 +187,23 @@ static void print_size(const dt_checkpoint_about *a, const type_totals *totals)
             dt_human_bytes(totals->bytes[i], size);
             printf(" %s %s", dt_dtype_name((dt_dtype)i), size);
         }
+    printf("\n");
+}
+
+/* Each part's size, then what it is made of. */
+static void print_parts(const dt_checkpoint *c)
+{
+    const dt_model_config *config = dt_checkpoint_config(c);
+    part_sizes sizes = parts_of(c);
+    for (int i = 0; i < PARTS; i++) {
+        char number[32], size[16];
+        if (!config_of(config, i))
+            continue;
+        grouped_digits(sizes.parameters[i], number);
+        dt_human_bytes(sizes.bytes[i], size);
+        printf("\n%-12s %s parameters (%s)\n", part_names[i], number, size);
+        print_anatomy(config_of(config, i));
+    }
     printf("\n");
 }
 
@@ -265,7 +335,10 @@ static void print_inspect(const dt_checkpoint *c, const dt_tokenizer *tokenizer,
     printf("model        %s (%s)\n", config->family, config->model_type);
     print_layout(&a);
     print_size(&a, &totals);
-    print_anatomy(config);
+    if (config->vision)
+        print_parts(c);
+    else
+        print_anatomy(config);
     if (tokenizer)
         printf("tokenizer    %s, %d tokens\n", dt_tokenizer_kind(tokenizer),
                (int)dt_tokenizer_vocab_size(tokenizer));
