@@ -66,9 +66,9 @@ typedef enum dt_vision_pooling {
 /** Which row of a text stands for all of it. */
 typedef enum dt_text_pooling {
     DT_TEXT_POOL_NONE,
-    DT_TEXT_POOL_END,     /**< end: the first that holds eos_token_id (CLIP) */
+    DT_TEXT_POOL_END, /**< end: the first that holds eos_token_id (CLIP) */
     DT_TEXT_POOL_LARGEST, /**< largest: the first of the largest id, as CLIP did before its end token was told right */
-    DT_TEXT_POOL_LAST     /**< last: padding included (SigLIP) */
+    DT_TEXT_POOL_LAST /**< last: padding included (SigLIP) */
 } dt_text_pooling;
 
 /** How a table of positions serves a picture of another size. */
@@ -109,7 +109,8 @@ enum { DT_MAX_SHAPES = 512 };
 typedef struct dt_model_config {
     char model_type[32]; /**< Megatron's: "gpt", "t5" */
     char family[32];     /**< the row of models.def: "llama", "gpt2", "mt5", … "megatron_gpt" */
-    char text_family[32]; /**< of a model with eyes: the row that its language model is by itself; "" when unknown */
+    char text_family
+        [32]; /**< of a model with eyes: the row that its language model is by itself; "" when unknown */
     char export_model_type
         [24];            /**< Megatron's ModelType that the files say it is exported as ("falcon"), or "" */
     char written_by[64]; /**< "transformers 5.23.0", "megatron-core 0.16.1"; "" when the files do not say */
@@ -151,6 +152,12 @@ typedef struct dt_model_config {
 typedef struct dt_config_parts {
     dt_model_config vision, projection;
 } dt_config_parts;
+
+/** The parts of a model with eyes, as bits. */
+typedef enum dt_config_part { DT_PART_LANGUAGE = 1, DT_PART_TOWER = 2, DT_PART_PROJECTOR = 4 } dt_config_part;
+
+/** Whose a canonical tensor is, by its name: what reads has all that the two others have not. */
+dt_config_part dt_config_part_of(const char *canonical);
 
 /** Every field at Megatron's default. */
 void dt_config_init(dt_model_config *config);

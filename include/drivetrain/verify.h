@@ -93,6 +93,7 @@ void dt_verify_report_destroy(dt_verify_report *report); /**< NULL is fine */
 
 typedef struct dt_trace_options {
     bool gradients;
+    unsigned frozen;        /**< dt_config_part bits that have no gradients: nothing is computed for theirs */
     dt_model_options model; /**< dtype NULL = f32 */
 } dt_trace_options;
 

@@ -44,11 +44,14 @@ static type_totals totals_of(const dt_checkpoint *c)
 
 /* ---- the parts of a model with eyes ---- */
 
-enum { LANGUAGE, TOWER, PROJECTOR, PARTS };
+enum { PARTS = 3 };
 
-static const char *const part_names[PARTS] = {"language", "tower", "projector"};
+static const struct {
+    dt_config_part part;
+    const char *name;
+} part_list[PARTS] = {
+    {DT_PART_LANGUAGE, "language"}, {DT_PART_TOWER, "tower"}, {DT_PART_PROJECTOR, "projector"}};
 
-/* What `--part` would take, by the canonical names; what reads has all that the others have not. */
 typedef struct part_sizes {
     int64_t parameters[PARTS];
     uint64_t bytes[PARTS];
@@ -56,9 +59,10 @@ typedef struct part_sizes {
 
 static int part_of(const char *canonical)
 {
-    return dt_starts_with(canonical, "vision_model.")        ? TOWER
-           : dt_starts_with(canonical, "vision_projection.") ? PROJECTOR
-                                                             : LANGUAGE;
+    int i = 0;
+    while (part_list[i].part != dt_config_part_of(canonical))
+        i++;
+    return i;
 }
 
 static part_sizes parts_of(const dt_checkpoint *c)
@@ -76,7 +80,9 @@ static part_sizes parts_of(const dt_checkpoint *c)
 /* A part's configuration; NULL: the model has no such part. */
 static const dt_model_config *config_of(const dt_model_config *c, int part)
 {
-    return part == LANGUAGE ? c : part == TOWER ? c->vision : c->projection;
+    return part_list[part].part == DT_PART_LANGUAGE ? c
+           : part_list[part].part == DT_PART_TOWER  ? c->vision
+                                                    : c->projection;
 }
 
 /* ---- JSON ---- */
@@ -122,7 +128,7 @@ static json_t *parts_json(const dt_checkpoint *c)
     json_t *json = json_object();
     for (int i = 0; i < PARTS && config->vision; i++)
         if (config_of(config, i))
-            json_object_set_new(json, part_names[i],
+            json_object_set_new(json, part_list[i].name,
                                 json_pack("{s:I, s:I, s:o}", "parameters", (json_int_t)sizes.parameters[i],
                                           "bytes", (json_int_t)sizes.bytes[i], "config",
                                           config_json(config_of(config, i))));
@@ -201,7 +207,7 @@ static void print_parts(const dt_checkpoint *c)
             continue;
         grouped_digits(sizes.parameters[i], number);
         dt_human_bytes(sizes.bytes[i], size);
-        printf("\n%-12s %s parameters (%s)\n", part_names[i], number, size);
+        printf("\n%-12s %s parameters (%s)\n", part_list[i].name, number, size);
         print_anatomy(config_of(config, i));
     }
     printf("\n");

@@ -4,15 +4,36 @@
 #include "cli/common.h"
 
 #include <stdio.h>
+#include <string.h>
 
 static const option_spec options[] = {
     {"inputs", 0, OPTION_TEXT, "REC", "recording whose in.* tensors are run"},
     {"out", 'o', OPTION_TEXT, "REC", "recording to write"},
     {"grad", 0, OPTION_FLAG, NULL, "also the gradients of the loss"},
+    {"freeze", 0, OPTION_TEXT, "PARTS", "tower, projector, language: parts whose gradients are not wanted"},
     {"dtype", 0, OPTION_TEXT, "TYPE", "compute in f32, bf16, f16 or q8_0 [f32]"},
     MODEL_OPTIONS,
     {NULL, 0, OPTION_FLAG, NULL, NULL},
 };
+
+/* "tower,language" as bits; false: it names something else. */
+static bool parts_of(const char *text, unsigned *out)
+{
+    static const struct {
+        const char *name;
+        dt_config_part part;
+    } parts[] = {{"tower", DT_PART_TOWER}, {"projector", DT_PART_PROJECTOR}, {"language", DT_PART_LANGUAGE}};
+    while (text && *text) {
+        size_t n = strcspn(text, ","), i = 0;
+        while (i < 3 && (strlen(parts[i].name) != n || strncmp(parts[i].name, text, n) != 0))
+            i++;
+        if (i == 3)
+            return false;
+        *out |= parts[i].part;
+        text += n + (text[n] == ',');
+    }
+    return true;
+}
 
 static dt_exit run(const command_line *line)
 {
@@ -22,6 +43,8 @@ static dt_exit run(const command_line *line)
     int points = 0;
     if (!inputs || !out)
         return usage_error(line, "needs --inputs REC and --out REC");
+    if (!parts_of(text_of(line, "freeze"), &o.frozen))
+        return usage_error(line, "--freeze takes tower, projector and language, with commas between");
     if (!model_options_of(line, &o.model))
         return DT_EXIT_USAGE;
     if (dt_trace(line->positional[0], inputs, out, &o, &points, &err) != DT_OK)

@@ -2,6 +2,7 @@
  * vision.c - what a configuration says of pictures: a tower's grids of patches, and whether its sizes make sense.
  */
 #include "base/fail.h"
+#include "base/text.h"
 #include "nn/layer.h"
 
 #include <stddef.h>
@@ -17,6 +18,13 @@ static bool is_radio(const dt_model_config *c)
 bool dt_config_is_tower(const dt_model_config *c)
 {
     return strcmp(c->model_type, "clip_vit") == 0 || is_radio(c);
+}
+
+dt_config_part dt_config_part_of(const char *canonical)
+{
+    return dt_starts_with(canonical, "vision_model.")        ? DT_PART_TOWER
+           : dt_starts_with(canonical, "vision_projection.") ? DT_PART_PROJECTOR
+                                                             : DT_PART_LANGUAGE;
 }
 
 bool dt_config_is_gpt(const dt_model_config *c)

@@ -55,7 +55,8 @@ static dt_status add_gradients(dt_replay *r, dt_error *err)
     if (!wrt || !gradient)
         return dt_fail_memory(err, 0, "the list of gradients");
     for (int i = 0; i < g->tensor_count; i++)
-        if (g->tensor[i]->kind == DT_TENSOR_PARAM)
+        if (g->tensor[i]->kind == DT_TENSOR_PARAM &&
+            !(r->inputs.frozen & dt_config_part_of(g->tensor[i]->name)))
             wrt[count++] = g->tensor[i];
     DT_PASS(dt_graph_gradient(g, 1, &loss, NULL, count, wrt, gradient, err));
     for (int i = 0; i < count; i++)

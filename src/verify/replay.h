@@ -39,6 +39,7 @@ typedef struct dt_replay_inputs {
     int64_t *shown_count;       /* [B]: … so many each */
     int32_t *merged_rows;       /* [T] */
     const float *merged_labels; /* [T], where texts became longer, or NULL */
+    unsigned frozen;            /* dt_config_part bits without gradients */
     bool gradients;             /* of out.loss, for every parameter: points "grad.CANONICAL" */
 } dt_replay_inputs;
 

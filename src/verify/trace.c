@@ -52,7 +52,7 @@ static dt_status list_gradients(tracing *t, dt_error *err)
     dt_checkpoint_tensor c;
     for (int i = 0; t->inputs.gradients && dt_checkpoint_tensor_at(checkpoint, i, &c); i++) {
         const char *name = c.canonical ? dt_arena_printf(t->arena, "grad.%s", c.name) : NULL;
-        if (!c.canonical)
+        if (!c.canonical || t->inputs.frozen & dt_config_part_of(c.canonical))
             continue;
         if (!name)
             return dt_fail_memory(err, strlen(c.name), "a gradient's name");
@@ -159,6 +159,7 @@ static dt_status trace(tracing *t, const char *model, const char *inputs, const 
         return dt_fail(err, DT_INVALID,
                        "%s has no in.labels and in.loss_mask: there is no loss to differentiate", inputs);
     t->inputs.gradients = options->gradients;
+    t->inputs.frozen = options->frozen;
     DT_PASS(dt_replay_run(&t->replay, t->model, &t->inputs, err));
     DT_PASS(list_items(t, err));
     return write_recording(t, out, open.dtype, err);
