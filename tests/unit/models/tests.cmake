@@ -1,3 +1,5 @@
 dt_test(models/build_test)
 dt_test(models/pictures_test)
 dt_test(models/dual_encoder_test)
+dt_test(models/features_test)
+dt_test(models/llava_test)
