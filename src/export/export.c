@@ -82,6 +82,12 @@ static dt_status plan(const dt_checkpoint *from, const dt_export_request *reques
     const dt_peer *peer;
     if (request->ask_peer)
         DT_PASS(dt_peer_find(request->target, &peer, err));
+    if (request->ask_peer && dt_checkpoint_config(from)->vision) {
+        dt_fail(err, DT_UNSUPPORTED, "runtimes are asked about words or pictures, not about both at once");
+        dt_error_try(err,
+                     "--part tower or --part language with --check peer; make interop asks about the whole");
+        return DT_UNSUPPORTED;
+    }
     DT_PASS(dt_target_find(request->target, &target, err));
     *write = request->write;
     write->format = target->name;

@@ -180,15 +180,18 @@ def odd_sizes(drivetrain, model, graph, channels, folder):
 
 
 def check_pictures(folder, r, options):
+    """What recordings hold of raw pictures alone is left to drivetrain's own numbers, which verify compares with them."""
     graph = Graph(os.path.join(folder, "model.onnx"))
     given, recorded = ("pixel_values", "in.pixels") if "pixel_values" in graph.inputs else (
         "image_features", "in.image_features")
-    found = farthest(graph(**{given: r[recorded]}), r)
-    for b in range(len(r[recorded])):
+    found = farthest(graph(**{given: r[recorded]}), r) if recorded in r else {}
+    for b in range(len(r.get(recorded, ()))):
         one = farthest(graph(**{given: r[recorded][b:b + 1]}), r, slice(b, b + 1))
         found["alone"] = max(found.get("alone", 0.0), *one.values())
     for path in options["sizes"]:
         other = read(path)[0]
+        if recorded not in other:
+            continue
         found[path.rsplit("_", 1)[1].split(".")[0]] = max(farthest(graph(**{given: other[recorded]}), other).values())
     shape = graph.inputs[given].shape
     if "height" in shape:

@@ -100,7 +100,7 @@ static const char *cut(dt_onnx *o, const char *x, int64_t axis, const char *rows
 static const char *normalised(dt_lowering *l)
 {
     dt_onnx *o = l->o;
-    const dt_model_config *c = l->config;
+    const dt_model_config *c = tower(l);
     const float mean[] = {(float)c->pixel_mean_0, (float)c->pixel_mean_1, (float)c->pixel_mean_2},
                 std[] = {(float)c->pixel_std_0, (float)c->pixel_std_1, (float)c->pixel_std_2};
     if (c->pixel_std_0 == 0)
