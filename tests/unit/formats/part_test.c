@@ -12,7 +12,10 @@ static const struct {
              {"projector", "vision_projection.", "projector"},
              {"language", "language_model.", "gpt"}};
 
-static const char *const models[] = {"megatron/llava_clip", "megatron/llava_siglip"};
+static const char *const models[] = {"megatron/llava_clip", "megatron/llava_siglip", "hf/llava",
+                                     "hf/llava-next"};
+
+enum { MODELS = sizeof models / sizeof models[0] };
 
 static dt_checkpoint *open_part(const char *path, const char *part)
 {
@@ -46,11 +49,12 @@ static void part__tensors_are_the_wholes_without_the_prefix(void **state)
 {
     char path[4096];
     (void)state;
-    for (size_t m = 0; m < 2; m++) {
+    for (size_t m = 0; m < MODELS; m++) {
         if (!model_folder(path, models[m]))
             skip();
         dt_checkpoint *whole = open_part(path, NULL);
-        int64_t parameters = 0;
+        int64_t parameters =
+            dt_checkpoint_config(whole)->image_newline ? dt_checkpoint_config(whole)->hidden_size : 0;
         for (size_t p = 0; p < 3; p++) {
             dt_checkpoint *part = open_part(path, parts[p].part);
             dt_checkpoint_tensor t;
@@ -76,7 +80,7 @@ static void part__tensors_are_the_wholes_without_the_prefix(void **state)
 static void part__written_alone_computes_the_same(void **state)
 {
     char path[4096], out[4096];
-    for (size_t i = 0; i < 6; i++) {
+    for (size_t i = 0; i < 3 * MODELS; i++) {
         dt_error err = {0};
         dt_verify_report *report = NULL;
         const char *part = parts[i % 3].part;
@@ -113,6 +117,33 @@ static void part__what_is_not_there_is_refused(void **state)
     }
     dt_checkpoint_close(open_part(require_model("hf/llama"), "language"));
     dt_checkpoint_close(open_part(require_model("megatron/radio"), "tower"));
+}
+
+/* llama.cpp's pair of files is the model, whichever family its words are of. */
+static void part__a_pair_of_gguf_files_is_the_model(void **state)
+{
+    char path[4096], out[4096], eyes[4096];
+    dt_error err = {0};
+    dt_exported done;
+    if (!model_folder(path, "hf/llava"))
+        skip();
+    snprintf(out, sizeof out, "%s/eyes.gguf", (const char *)*state);
+    snprintf(eyes, sizeof eyes, "%s/mmproj-eyes.gguf", (const char *)*state);
+    dt_checkpoint *c = open_part(path, NULL);
+    assert_ok(dt_export(&done, c, out, &(dt_export_request){.target = "gguf"}, &err), err);
+    assert_true(done.proof->pass && done.written.files == 2);
+    dt_exported_release(&done);
+    dt_checkpoint *back = open_part(out, NULL);
+    assert_null(dt_config_difference(dt_checkpoint_config(c), dt_checkpoint_config(back)));
+    dt_checkpoint_close(back);
+    dt_checkpoint_close(c);
+    assert_fails(dt_checkpoint_open(&c, eyes, NULL, &err), DT_UNSUPPORTED, err,
+                 "holds the eyes of a model alone");
+    assert_int_equal(remove(eyes), 0); /* without them it is the language model */
+    c = open_part(out, NULL);
+    assert_null(dt_checkpoint_config(c)->vision);
+    assert_string_equal(dt_checkpoint_config(c)->family, "llama");
+    dt_checkpoint_close(c);
 }
 
 /* Before anything is written; by what each runtime takes instead. */
@@ -168,6 +199,7 @@ int main(void)
         cmocka_unit_test(part__tensors_are_the_wholes_without_the_prefix),
         cmocka_unit_test_setup_teardown(part__written_alone_computes_the_same, make_folder, remove_folder),
         cmocka_unit_test(part__what_is_not_there_is_refused),
+        cmocka_unit_test_setup_teardown(part__a_pair_of_gguf_files_is_the_model, make_folder, remove_folder),
         cmocka_unit_test_setup_teardown(part__runtimes_of_words_refuse_eyes, make_folder, remove_folder),
         cmocka_unit_test_setup_teardown(part__trtllm_takes_the_words_of_a_model_with_eyes, make_folder,
                                         remove_folder),
