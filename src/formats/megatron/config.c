@@ -429,7 +429,7 @@ static const dt_model_type *find_stock(const char *model_type)
 /* `model_type` is what the tensors say; a configuration that says it itself knows better. */
 static dt_status read_identity(const json_t *json, const char *model_type, dt_model_config *c, dt_error *err)
 {
-    const char *type = NULL, *family = NULL, *version = NULL, *writer = NULL;
+    const char *type = NULL, *family = NULL, *version = NULL, *writer = NULL, *text = NULL;
     if (json_is_string(json_object_get(json, "model_type")))
         type = json_string_value(json_object_get(json, "model_type"));
     DT_PASS(dt_json_string(json, "x_family", &family, err));
@@ -453,6 +453,10 @@ static dt_status read_identity(const json_t *json, const char *model_type, dt_mo
     snprintf(c->family, sizeof c->family, "%s", (named ? named : row)->family);
     DT_PASS(dt_json_string(json, "megatron_core", &version, err));
     DT_PASS(dt_json_string(json, "x_written_by", &writer, err));
+    DT_PASS(dt_json_string(json, "x_text_family", &text, err));
+    if (text && !dt_model_type_find(text))
+        return dt_fail(err, DT_UNSUPPORTED, "key \"x_text_family\" is \"%s\", which is no model", text);
+    snprintf(c->text_family, sizeof c->text_family, "%s", text ? text : "");
     if (version)
         snprintf(c->written_by, sizeof c->written_by, "megatron-core %.40s", version);
     else if (writer)
@@ -691,6 +695,8 @@ dt_status dt_megatron_write_config(const dt_model_config *c, json_t **out, dt_er
         failed |= put_word(json, "export_model_type", c->export_model_type);
     if (!dt_starts_with(c->family, "megatron_"))
         failed |= put_word(json, "x_family", c->family);
+    if (c->text_family[0])
+        failed |= put_word(json, "x_text_family", c->text_family);
     if (c->written_by[0] && dt_starts_with(c->written_by, "megatron-core "))
         failed |= put_word(json, "megatron_core", c->written_by + strlen("megatron-core "));
     *out = json;

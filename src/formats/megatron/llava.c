@@ -37,6 +37,7 @@ static const char *const model_keys[] = {"share_embeddings_and_output_weights",
                                          "megatron_core",
                                          "x_written_by",
                                          "x_family",
+                                         "x_text_family",
                                          "consumed_train_samples"};
 
 /* … and the tower's. */
@@ -114,6 +115,27 @@ static dt_status read_feature_layers(const json_t *json, dt_model_config *c, dt_
     return DT_OK;
 }
 
+/* Heights and widths in turn: arguments of a run hold lists of numbers, not of lists. */
+static dt_status read_grid_points(const json_t *json, dt_model_config *c, dt_error *err)
+{
+    const json_t *value = dt_json_get(json, "x_image_grid_pinpoints");
+    size_t count = json_array_size(value);
+    if (!value)
+        return DT_OK;
+    if (!json_is_array(value) || count % 2 || count > 2 * (size_t)DT_MAX_GRID_POINTS)
+        return dt_fail(err, DT_FORMAT,
+                       "key \"x_image_grid_pinpoints\" is no list of at most %d heights and widths",
+                       DT_MAX_GRID_POINTS);
+    for (size_t i = 0; i < count; i++) {
+        json_int_t side = json_integer_value(json_array_get(value, i));
+        if (side < 1 || side > INT32_MAX)
+            return dt_fail(err, DT_FORMAT, "key \"x_image_grid_pinpoints\" holds something that is no size");
+        c->grid_point[i / 2][i % 2] = (int32_t)side;
+    }
+    c->grid_points = (int)(count / 2);
+    return DT_OK;
+}
+
 static dt_status read_language(const json_t *json, dt_model_config *c, dt_error *err)
 {
     json_t *part = NULL;
@@ -134,8 +156,7 @@ static dt_status read_language(const json_t *json, dt_model_config *c, dt_error 
     if (status == DT_OK)
         status = read_feature_layers(part, c, err);
     if (status == DT_OK)
-        status = dt_json_pairs(json, "x_image_grid_pinpoints", DT_MAX_GRID_POINTS, &c->grid_points,
-                               c->grid_point, err);
+        status = read_grid_points(json, c, err);
     json_decref(part);
     return status;
 }
@@ -264,6 +285,17 @@ static int write_feature_layers(const dt_model_config *c, json_t *json)
     return failed | json_object_set_new(json, "x_vision_feature_layer", list);
 }
 
+static int write_grid_points(const dt_model_config *c, json_t *json)
+{
+    json_t *list = c->grid_points ? json_array() : NULL;
+    int failed = 0;
+    if (!c->grid_points)
+        return 0;
+    for (int i = 0; i < 2 * c->grid_points; i++)
+        failed |= json_array_append_new(list, json_integer(c->grid_point[i / 2][i % 2]));
+    return failed | json_object_set_new(json, "x_image_grid_pinpoints", list);
+}
+
 static int write_language(const dt_model_config *c, json_t *part, json_t *json)
 {
     char key[KEY_BYTES];
@@ -276,9 +308,7 @@ static int write_language(const dt_model_config *c, json_t *part, json_t *json)
         failed |= move_up(part, model_keys[i], json, model_keys[i]);
     json_object_del(part, "model_type");
     failed |= write_feature_layers(c, json);
-    if (c->grid_points)
-        failed |= json_object_set_new(json, "x_image_grid_pinpoints",
-                                      dt_json_from_pairs(c->grid_points, c->grid_point));
+    failed |= write_grid_points(c, json);
     failed |= json_object_set_new(json, "img_seq_len", json_integer(dt_config_feature_rows(c)));
     return failed | json_object_set(json, "language", part);
 }
