@@ -57,11 +57,31 @@ uint64_t dt_export_bytes(const dt_mapping *to, const dt_dtype *types, int extern
     return (uint64_t)rows * row_bytes(types[external], cols);
 }
 
+dt_dtype dt_export_entry_type(const dt_export_plan *plan, const dt_export_entry *entry)
+{
+    return entry->form == DT_MAKE_FP8_SCALES ? DT_F32 : plan->dtype[entry->external];
+}
+
+dt_shape dt_export_entry_shape(const dt_export_plan *plan, const dt_export_entry *entry)
+{
+    const dt_external *e = dt_mapping_external_at(plan->mapping, entry->external);
+    return entry->form == DT_MAKE_FP8_SCALES ? (dt_shape){2, {e->shape.dim[0], 1}}
+                                             : dt_external_file_shape(e);
+}
+
+uint64_t dt_export_entry_bytes(const dt_export_plan *plan, const dt_export_entry *entry)
+{
+    int64_t rows, cols;
+    dt_external_rows(dt_mapping_external_at(plan->mapping, entry->external), &rows, &cols);
+    return entry->form == DT_MAKE_FP8_SCALES ? (uint64_t)rows * sizeof(float)
+                                             : dt_export_bytes(plan->mapping, plan->dtype, entry->external);
+}
+
 uint64_t dt_export_total(const dt_export_plan *plan)
 {
     uint64_t total = 0;
     for (int i = 0; i < plan->entry_count; i++)
-        total += dt_export_bytes(plan->mapping, plan->dtype, plan->entry[i].external);
+        total += dt_export_entry_bytes(plan, &plan->entry[i]);
     return total;
 }
 
@@ -109,13 +129,13 @@ dt_status dt_export_stream(dt_export_run *run, const dt_mapping *to, dt_dtype ty
     dt_canonical_source source = {read_source, (void *)run->from};
     int64_t all, cols, end = part->first + part->rows;
     dt_external_rows(e, &all, &cols);
-    size_t row = (size_t)row_bytes(type, cols);
+    size_t row = (size_t)row_bytes(type, part->form == DT_MAKE_FP8_SCALES ? 1 : cols);
     int64_t chunk = row < CHUNK_BYTES ? (int64_t)(CHUNK_BYTES / (row ? row : 1)) : 1;
     if (!run->queue)
         DT_PASS(dt_export_queue_create(&run->queue, err));
     if (!run->pool)
         DT_PASS(dt_pool_create(&run->pool, run->options->threads, err));
-    dt_make make = {to, part->external, type, row, &source, run->pool};
+    dt_make make = {to, part->external, type, row, &source, part->form, run->pool};
     hold_source(run, e->canonical);
     for (int64_t first = part->first; first < end; first += chunk) {
         int64_t n = end - first < chunk ? end - first : chunk;
@@ -159,14 +179,14 @@ static dt_status put_bytes(void *user, const void *data, size_t bytes, dt_error 
 }
 
 static dt_status write_tensor(dt_export_run *run, const dt_export_plan *plan, dt_safetensors_writer *writer,
-                              size_t index, int external, dt_error *err)
+                              size_t index, const dt_export_entry *entry, dt_error *err)
 {
     tensor_sink sink = {writer, index};
-    dt_export_part part = {.external = external};
+    dt_export_part part = {.external = entry->external, .form = entry->form};
     int64_t cols;
-    dt_external_rows(dt_mapping_external_at(plan->mapping, external), &part.rows, &cols);
-    return dt_export_stream(run, plan->mapping, plan->dtype[external], &part, put_bytes, &sink, sizeof sink,
-                            err);
+    dt_external_rows(dt_mapping_external_at(plan->mapping, entry->external), &part.rows, &cols);
+    return dt_export_stream(run, plan->mapping, dt_export_entry_type(plan, entry), &part, put_bytes, &sink,
+                            sizeof sink, err);
 }
 
 static dt_status write_file(dt_export_run *run, const dt_export_plan *plan, const char *path,
@@ -178,9 +198,8 @@ static dt_status write_file(dt_export_run *run, const dt_export_plan *plan, cons
         list ? DT_OK : dt_fail_memory(err, sizeof *list * (size_t)file->count, "a file's tensors");
     for (int i = 0; list && i < file->count; i++) {
         const dt_export_entry *entry = &plan->entry[file->first + i];
-        list[i] = (dt_safetensors_entry){
-            entry->name, plan->dtype[entry->external],
-            dt_external_file_shape(dt_mapping_external_at(plan->mapping, entry->external))};
+        list[i] = (dt_safetensors_entry){entry->name, dt_export_entry_type(plan, entry),
+                                         dt_export_entry_shape(plan, entry)};
     }
     if (status == DT_OK)
         status = dt_safetensors_create(&writer, path, true, list, (size_t)file->count, plan->notes,
@@ -188,8 +207,7 @@ static dt_status write_file(dt_export_run *run, const dt_export_plan *plan, cons
     free(list);
     for (int i = 0; status == DT_OK && i < file->count; i++) {
         size_t index = dt_safetensors_order(writer, (size_t)i);
-        status =
-            write_tensor(run, plan, writer, index, plan->entry[(size_t)file->first + index].external, err);
+        status = write_tensor(run, plan, writer, index, &plan->entry[(size_t)file->first + index], err);
     }
     dt_status written = dt_export_run_wait(run, status == DT_OK ? err : NULL);
     if (status == DT_OK && written == DT_OK)

@@ -6,6 +6,7 @@
 #include "formats/export_make.h"
 
 #include "base/checked.h"
+#include "tensor/convert.h"
 
 #include <math.h>
 #include <stdlib.h>
@@ -14,6 +15,7 @@
 enum { SCAN_BYTES = 4 << 20, PART_BYTES = 64 << 10 };
 
 static const double F16_LARGEST = 65504;
+static const float F8E4M3_LARGEST = 448;
 
 /* ---- values beyond f16 ---- */
 
@@ -78,6 +80,45 @@ static dt_status check_range(const dt_make *make, dt_error *err)
     return DT_UNSUPPORTED;
 }
 
+/* ---- 8-bit floats ---- */
+
+static float scale_of(const float *value, int64_t cols)
+{
+    float largest = 0;
+    for (int64_t i = 0; i < cols; i++)
+        largest = fabsf(value[i]) > largest ? fabsf(value[i]) : largest;
+    return largest > 0 ? largest / F8E4M3_LARGEST : 1;
+}
+
+/* One row of values at a time: its scale, or its codes. */
+static dt_status make_fp8(const dt_make *make, int64_t first, int64_t rows, uint8_t *out, dt_error *err)
+{
+    int64_t all, cols;
+    dt_external_rows(dt_mapping_external_at(make->to, make->external), &all, &cols);
+    float *value = malloc((size_t)(cols ? cols : 1) * sizeof *value);
+    dt_status status = value ? DT_OK : dt_fail_memory(err, (size_t)cols * sizeof *value, "a row of a tensor");
+    for (int64_t r = 0; r < rows && status == DT_OK; r++, out += make->row_bytes) {
+        status =
+            dt_mapping_assemble(make->to, make->external, first + r, 1, make->source, DT_F32, value, err);
+        if (status != DT_OK)
+            break;
+        float scale = scale_of(value, cols);
+        if (make->form == DT_MAKE_FP8_SCALES)
+            memcpy(out, &scale, sizeof scale);
+        for (int64_t i = 0; make->form == DT_MAKE_FP8 && i < cols; i++)
+            out[i] = dt_f32_to_f8e4m3(value[i] / scale);
+    }
+    free(value);
+    return status;
+}
+
+static dt_status make_part(const dt_make *make, int64_t first, int64_t rows, void *out, dt_error *err)
+{
+    if (make->form != DT_MAKE_VALUES)
+        return make_fp8(make, first, rows, out, err);
+    return dt_mapping_assemble(make->to, make->external, first, rows, make->source, make->type, out, err);
+}
+
 /* ---- by all threads ---- */
 
 typedef struct sharing {
@@ -95,9 +136,8 @@ static void make_share(void *context, int thread, int threads)
     dt_share(s->rows, 1, thread, threads, &begin, &end);
     s->status[thread] = DT_OK;
     if (begin < end)
-        s->status[thread] = dt_mapping_assemble(s->make->to, s->make->external, s->first + begin, end - begin,
-                                                s->make->source, s->make->type,
-                                                s->out + (size_t)begin * s->make->row_bytes, &s->err[thread]);
+        s->status[thread] = make_part(s->make, s->first + begin, end - begin,
+                                      s->out + (size_t)begin * s->make->row_bytes, &s->err[thread]);
 }
 
 static dt_status make_shared(const dt_make *make, int64_t first, int64_t rows, void *out, dt_error *err)
@@ -126,8 +166,7 @@ dt_status dt_make_rows(const dt_make *make, int64_t first, int64_t rows, void *o
     if (shared)
         DT_PASS(make_shared(make, first, rows, out, err));
     else
-        DT_PASS(
-            dt_mapping_assemble(make->to, make->external, first, rows, make->source, make->type, out, err));
+        DT_PASS(make_part(make, first, rows, out, err));
     bool checked = make->type == DT_F16 && has_infinity(out, (int64_t)(bytes / sizeof(uint16_t)));
     return checked ? check_range(make, err) : DT_OK;
 }

@@ -9,6 +9,7 @@
 #define DT_FORMATS_OPEN_H
 
 #include "base/bundle.h"
+#include "formats/export_make.h"
 #include "formats/export_queue.h"
 #include "formats/mapping.h"
 #include "formats/names.h"
@@ -176,6 +177,7 @@ dt_status dt_stored_same(const dt_stored_tensor *a, const dt_stored_tensor *b, b
 typedef struct dt_export_entry {
     const char *name;
     int external;
+    dt_make_form form;
 } dt_export_entry;
 
 /* A file of the output. */
@@ -212,11 +214,20 @@ void dt_export_run_end(dt_export_run *run);
 typedef struct dt_export_part {
     int external;
     int64_t first, rows;
+    dt_make_form form;
 } dt_export_part;
 /* Make a part of a target tensor and hand it on in pieces, in order, to a sink on the queue's thread; *user is copied. */
 dt_status dt_export_stream(dt_export_run *run, const dt_mapping *to, dt_dtype type,
                            const dt_export_part *part, dt_export_sink sink, const void *user,
                            size_t user_bytes, dt_error *err);
+
+/* With options->quantize "fp8": the plan's matrices of layers as e4m3, and a tensor of scales beside each (export_fp8.c). */
+dt_status dt_export_fp8(const dt_export_options *options, dt_arena *arena, dt_export_plan *plan,
+                        dt_error *err);
+/* An entry's type, shape and bytes in the file. */
+dt_dtype dt_export_entry_type(const dt_export_plan *plan, const dt_export_entry *entry);
+dt_shape dt_export_entry_shape(const dt_export_plan *plan, const dt_export_entry *entry);
+uint64_t dt_export_entry_bytes(const dt_export_plan *plan, const dt_export_entry *entry);
 
 /* The type each external tensor is written in: `cast`, or as its canonical tensors are stored. */
 dt_status dt_export_types(const dt_checkpoint *from, const dt_mapping *to, const dt_export_options *options,

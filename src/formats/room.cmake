@@ -31,6 +31,7 @@ dt_room(formats USES base tensor graph backend data nn models
     checkpoint.c
     makers.c
     export.c
+    export_fp8.c
     export_queue.c
     export_make.c
     hf/families.c

@@ -375,7 +375,7 @@ static dt_status make_plan(const dt_checkpoint *from, const dt_model_config *c, 
     if (!entry)
         return dt_fail_memory(err, sizeof *entry * (size_t)plan->entry_count, "the tensors to write");
     for (int i = 0; i < plan->entry_count; i++)
-        entry[i] = (dt_export_entry){dt_mapping_external_at(plan->mapping, i)->name, i};
+        entry[i] = (dt_export_entry){.name = dt_mapping_external_at(plan->mapping, i)->name, .external = i};
     plan->entry = entry;
     return DT_OK;
 }

@@ -88,6 +88,8 @@ dt_status dt_hf_family_of(const json_t *json, const dt_hf_family **out, dt_error
 
 /* "quantization_config": 8-bit floats with static scales pass, everything else is DT_UNSUPPORTED by name. */
 dt_status dt_hf_check_quantization(const json_t *json, dt_error *err);
+/* The key for 8-bit floats with a scale a row, as compressed-tensors has it. 0, or no memory. */
+int dt_hf_write_quantization(json_t *json);
 
 /*
  * Read config.json (and generation_config.json, which may be NULL) into a configuration, and a compound's tower and projector

@@ -58,3 +58,15 @@ dt_status dt_hf_check_quantization(const json_t *json, dt_error *err)
                    "fp8, fbgemm_fp8, compressed-tensors and modelopt can",
                    method ? method : "");
 }
+
+int dt_hf_write_quantization(json_t *json)
+{
+    json_t *weights = json_pack("{s:i,s:s,s:s,s:b,s:b}", "num_bits", 8, "type", "float", "strategy",
+                                "channel", "symmetric", 1, "dynamic", 0);
+    json_t *group = json_pack("{s:[s],s:o,s:n,s:n}", "targets", "Linear", "weights", weights,
+                              "input_activations", "output_activations");
+    json_t *all = json_pack("{s:s,s:s,s:s,s:{s:o},s:[s]}", "quant_method", "compressed-tensors", "format",
+                            "float-quantized", "quantization_status", "compressed", "config_groups",
+                            "group_0", group, "ignore", "lm_head");
+    return all ? json_object_set_new(json, "quantization_config", all) : -1;
+}

@@ -62,11 +62,12 @@ static const char *torch_type(dt_dtype type)
 }
 
 static dt_status write_config(const dt_hf_family *family, const dt_model_config *c, dt_dtype type,
-                              const char *folder, dt_error *err)
+                              const char *quantize, const char *folder, dt_error *err)
 {
     char path[PATH_BYTES];
     json_t *json = json_object();
     int failed = json_object_set_new(json, "torch_dtype", json_string(torch_type(type)));
+    failed |= quantize ? dt_hf_write_quantization(json) : 0;
     if (!family->compound) /* they are its text model's */
         failed |= dt_hf_write_tokens(c, json);
     dt_status status =
@@ -105,7 +106,7 @@ dt_status dt_hf_save_config(const dt_model_config *c, dt_dtype type, const char 
 {
     const dt_hf_family *family = NULL;
     DT_PASS(choose_family(c, &family, err));
-    DT_PASS(write_config(family, c, type, folder, err));
+    DT_PASS(write_config(family, c, type, NULL, folder, err));
     result->files++;
     return write_generation(c, folder, result, err);
 }
@@ -119,7 +120,7 @@ static dt_status list_entries(dt_arena *arena, dt_export_plan *plan, dt_error *e
     if (!entry)
         return dt_fail_memory(err, sizeof *entry * (size_t)count, "the tensors to write");
     for (int i = 0; i < count; i++)
-        entry[i] = (dt_export_entry){dt_mapping_external_at(plan->mapping, i)->name, i};
+        entry[i] = (dt_export_entry){.name = dt_mapping_external_at(plan->mapping, i)->name, .external = i};
     plan->entry = entry;
     plan->entry_count = count;
     return DT_OK;
@@ -131,7 +132,7 @@ static int fill_shard(const dt_export_plan *plan, int first, uint64_t limit)
     uint64_t bytes = 0;
     int count = 0;
     while (first + count < plan->entry_count) {
-        bytes += dt_export_bytes(plan->mapping, plan->dtype, plan->entry[first + count].external);
+        bytes += dt_export_entry_bytes(plan, &plan->entry[first + count]);
         if (count && bytes > limit)
             break;
         count++;
@@ -195,6 +196,7 @@ static dt_status plan_folder(const dt_checkpoint *from, const dt_hf_family *fami
     DT_PASS(dt_names_map(plan->mapping, names, c, err));
     DT_PASS(dt_export_types(from, plan->mapping, o, arena, &plan->dtype, err));
     DT_PASS(list_entries(arena, plan, err));
+    DT_PASS(dt_export_fp8(o, arena, plan, err));
     plan->notes = notes;
     plan->note_count = 1;
     return cut_shards(arena, o->shard_bytes ? o->shard_bytes : DEFAULT_SHARD_BYTES, plan, err);
@@ -218,7 +220,7 @@ dt_status dt_hf_write(const dt_checkpoint *from, const char *path, const dt_expo
     const char *into = dt_output_folder_path(folder);
     DT_GO(status, dt_export_tensors(from, into, &plan, o, result, err));
     DT_GO(status, write_index(&plan, into, result, err));
-    DT_GO(status, write_config(family, &config, plan.dtype[0], into, err));
+    DT_GO(status, write_config(family, &config, plan.dtype[0], o->quantize, into, err));
     result->files++;
     DT_GO(status, dt_export_tokenizer(from, into, result, err));
     DT_GO(status, write_generation(&config, into, result, err));

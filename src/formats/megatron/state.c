@@ -147,12 +147,12 @@ static dt_status list_entries(const dt_checkpoint *c, const dt_mapping *m, dt_ar
     if (!entry)
         return dt_fail_memory(err, sizeof *entry * (size_t)count, "the tensors to write");
     for (int i = 0; i < count; i++)
-        entry[i] = (dt_export_entry){dt_mapping_external_at(m, i)->name, i};
+        entry[i] = (dt_export_entry){.name = dt_mapping_external_at(m, i)->name, .external = i};
     for (int i = 0; stock && i < dt_megatron_names.copy_count; i++) {
         const dt_name_copy *copy = &dt_megatron_names.copy[i];
         int of = dt_mapping_find_external(m, copy->of);
         if (of >= 0 && strcmp(copy->of, "embedding.word_embeddings.weight") != 0)
-            entry[count++] = (dt_export_entry){copy->name, of};
+            entry[count++] = (dt_export_entry){.name = copy->name, .external = of};
     }
     plan->entry = entry;
     plan->entry_count = count;
@@ -175,6 +175,7 @@ static dt_status plan_state(const dt_checkpoint *c, const dt_export_options *o, 
                             plan->mapping, err));
     DT_PASS(dt_export_types(c, plan->mapping, o, arena, &plan->dtype, err));
     DT_PASS(list_entries(c, plan->mapping, arena, plan, err));
+    DT_PASS(dt_export_fp8(o, arena, plan, err));
     *file = (dt_export_file){"state.safetensors", 0, plan->entry_count};
     plan->file = file;
     plan->file_count = 1;
