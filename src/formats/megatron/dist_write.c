@@ -38,10 +38,23 @@ static bool one_kind_of_layer(const dt_model_config *c)
     return c->num_moe_experts == 0 || (!c->moe_listed && c->moe_layer_freq == 1);
 }
 
+static bool is_towers(const dist_plan *d, const char *canonical)
+{
+    return dt_config_is_tower(&d->plan->config) || dt_config_part_of(canonical) == DT_PART_TOWER;
+}
+
 /* Do the tensors of its layers lie in one? A tower's layers are all alike, whatever the language model's are. */
 static bool is_stacked(const dist_plan *d, const char *canonical)
 {
-    return d->stacked || (d->plan->config.vision && dt_starts_with(canonical, "vision_model."));
+    return d->stacked || is_towers(d, canonical);
+}
+
+/* A tower's local spec has no map of keys: its norms keep the module's names. */
+static dt_megatron_spelling spelling_of(const dist_plan *d, const char *canonical)
+{
+    return !d->plan->options->local_names ? DT_SPELL_TE
+           : is_towers(d, canonical)      ? DT_SPELL_LOCAL
+                                          : DT_SPELL_DIST;
 }
 
 /* The key of a canonical tensor, with or without its layer's number. */
@@ -49,8 +62,7 @@ static void key_of(const dist_plan *d, const char *canonical, char *out, size_t 
 {
     char name[DT_RANKS_NAME];
     dt_megatron_layer l;
-    bool local = d->plan->options->local_names;
-    dt_megatron_spell(name, sizeof name, canonical, local ? DT_SPELL_DIST : DT_SPELL_TE);
+    dt_megatron_spell(name, sizeof name, canonical, spelling_of(d, canonical));
     if (is_stacked(d, canonical) && dt_megatron_split_layer(name, &l))
         snprintf(out, bytes, "%.*s.layers%s", l.stack_bytes, name, l.rest);
     else
@@ -236,6 +248,8 @@ static const struct {
     {".pre_mlp_layernorm.weight", ".pre_mlp_layernorm", true},
     {".pre_cross_attn_layernorm.weight", ".pre_cross_attn_layernorm", true},
     {".final_layernorm.weight", ".final_layernorm", true},
+    {"encoder.weight", "encoder", false},   /* a projector of one layer */
+    {"embedder.weight", "embedder", false}, /* RADIO's */
 };
 
 static dt_status add_object(dist_plan *d, int rank, const char *key, dt_error *err)

@@ -44,9 +44,9 @@ static dt_status note_storage(rank_file *f, size_t storage, int external, dt_err
 /* Modules that Megatron saves an extra state of; without FP8 it is None. */
 static bool has_extra_state(const char *name)
 {
-    static const char *const modules[] = {".linear_qkv.weight", ".linear_proj.weight", ".linear_fc1.weight",
-                                          ".linear_fc2.weight", ".linear_q.weight",    ".linear_kv.weight",
-                                          "output_layer.weight"};
+    static const char *const modules[] = {".linear_qkv.weight",  ".linear_proj.weight", ".linear_fc1.weight",
+                                          ".linear_fc2.weight",  ".linear_q.weight",    ".linear_kv.weight",
+                                          "output_layer.weight", "encoder.weight",      "embedder.weight"};
     for (size_t i = 0; i < sizeof modules / sizeof modules[0]; i++)
         if (dt_ends_with(name, modules[i]))
             return true;
