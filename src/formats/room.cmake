@@ -132,6 +132,8 @@ dt_room(formats USES base tensor graph backend data nn models
     trtllm/layer_names.c
     trtllm/model_type.c
     trtllm/model_config.c
+    trtllm/model_config_decoders.c
+    trtllm/model_config_encdec.c
     trtllm/weights.c
     trtllm/quantize.c
     trtllm/helper.c
