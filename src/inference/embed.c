@@ -220,6 +220,9 @@ static dt_status embed(embedding *e, dt_error *err)
 {
     if (!dt_config_reads(e->model->config))
         return dt_fail(err, DT_UNSUPPORTED, "this %s reads no text to embed", e->model->config->family);
+    if (e->model->config->vision && !dt_config_compares(e->model->config))
+        return dt_fail(err, DT_UNSUPPORTED, "this %s embeds pictures: its texts it continues",
+                       e->model->config->family);
     if (e->options->pooling == DT_POOLING_PROJECTION && !dt_projects_texts(e->model->config))
         return dt_fail(err, DT_UNSUPPORTED, "this %s has no projection", e->model->config->family);
     DT_PASS(dt_embeddings_create(&e->result, e->count, width_of(e), err));

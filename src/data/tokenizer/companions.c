@@ -14,6 +14,7 @@ static const dt_family families[] = {
     {"ByT5Tokenizer", NULL, false, true, false, 125, {NULL, "</s>", "<pad>", "<unk>"}, NULL},
     {"T5Tokenizer", "t5", false, true, false, 100, {NULL, "</s>", "<pad>", "<unk>"}, NULL},
     {"MT5Tokenizer", "mt5", false, true, false, 0, {NULL, "</s>", "<pad>", "<unk>"}, NULL},
+    {"SiglipTokenizer", "siglip", false, true, false, 0, {NULL, "</s>", "</s>", "<unk>"}, NULL},
     {"LlamaTokenizer", "llama", true, false, true, 0, {"<s>", "</s>", NULL, "<unk>"}, NULL},
     {"CodeLlamaTokenizer", NULL, true, false, true, 0, {"<s>", "</s>", NULL, "<unk>"}, NULL},
     {"GemmaTokenizer", "gemma", true, false, true, 0, {"<bos>", "<eos>", "<pad>", "<unk>"}, NULL},
@@ -277,4 +278,31 @@ dt_status dt_companions_frame(dt_tokenizer *t, const dt_companions *c, bool expl
         return dt_fail(err, DT_FORMAT, "the token \"%s\", to be added by encoding, is not in the vocabulary",
                        before && first_id < 0 ? (first ? first : "bos_token") : (last ? last : "eos_token"));
     return dt_post_set(t, first_id, last_id, err);
+}
+
+/* SigLIP's texts: lower case, no ASCII punctuation, single spaces; then what the model's own normalizer does. */
+static const char canonical_texts[] =
+    "[{\"type\":\"Replace\",\"pattern\":{\"Regex\":\"[!-/:-@\\\\[-`{-~]\"},\"content\":\"\"},"
+    "{\"type\":\"Replace\",\"pattern\":{\"Regex\":\"\\\\s+\"},\"content\":\" \"},"
+    "{\"type\":\"Strip\",\"strip_left\":true,\"strip_right\":true}]";
+
+dt_status dt_companions_canonicalize(dt_tokenizer *t, const dt_companions *c, dt_error *err)
+{
+    json_t *parts = NULL, *part;
+    bool lower = true;
+    size_t i;
+    if (strcmp(c->family->class_name, "SiglipTokenizer") != 0)
+        return DT_OK;
+    if (c->config != NULL)
+        DT_PASS(dt_json_bool(c->config, "do_lower_case", &lower, err));
+    DT_PASS(dt_json_parse(&parts, canonical_texts, strlen(canonical_texts), "SigLIP's normalizer", err));
+    if (lower)
+        json_array_insert_new(parts, 0, json_pack("{s:s}", "type", "Lowercase"));
+    dt_normalizer own = t->normalizer[0]; /* sentencepiece's stays the last */
+    dt_status status = DT_OK;
+    t->normalizer_count = 0;
+    json_array_foreach(parts, i, part) if (status == DT_OK) status = dt_normalizers_read(t, part, err);
+    t->normalizer[t->normalizer_count++] = own;
+    json_decref(parts);
+    return status;
 }

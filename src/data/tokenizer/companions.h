@@ -53,6 +53,9 @@ dt_status dt_companions_name_specials(dt_tokenizer *t, const dt_companions *c, b
 /* What encoding adds. With `explicit_only` only if tokenizer_config.json says anything about it. */
 dt_status dt_companions_frame(dt_tokenizer *t, const dt_companions *c, bool explicit_only, dt_error *err);
 
+/* What a family does to texts before a sentencepiece model's own normalizer. */
+dt_status dt_companions_canonicalize(dt_tokenizer *t, const dt_companions *c, dt_error *err);
+
 /* fairseq.c: sentencepiece models whose ids are not their pieces' places. */
 bool dt_fairseq_family(const dt_companions *c);
 int32_t dt_fairseq_tokens(const dt_companions *c); /* at most so many are added */

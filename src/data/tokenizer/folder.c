@@ -55,6 +55,7 @@ static dt_status read_sentencepiece(dt_tokenizer *t, const dt_companions *c, con
     dt_status status = dt_tokenizer_read_sentencepiece(t, map.data, map.size, err);
     dt_map_close(&map);
     DT_PASS(status);
+    DT_TRY(dt_companions_canonicalize(t, c, err), err, "while reading %s", path);
     DT_PASS(dt_added_create(t, c->folder != NULL || t->fairseq ? dt_companion_tokens(c) : 0, err));
     if (c->folder == NULL && !t->fairseq)
         return DT_OK;

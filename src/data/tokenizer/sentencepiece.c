@@ -171,7 +171,7 @@ static void drain_bytes(const dt_decoder *d, dt_decoding *run, bool end)
 /* A piece with its low lines as spaces; at the very beginning the space that encoding added goes. */
 static void hand_on_piece(const dt_decoder *d, dt_decoding *run, const char *text, size_t bytes)
 {
-    const dt_normalizer *n = &run->tokenizer->normalizer[0];
+    const dt_normalizer *n = &run->tokenizer->normalizer[run->tokenizer->normalizer_count - 1];
     dt_decoder_state *state = &run->state[d->index];
     bool starts_spaced = bytes >= DT_LOW_LINE_BYTES && memcmp(text, DT_LOW_LINE, DT_LOW_LINE_BYTES) == 0;
     bool at_start = !state->flag[SEEN_TEXT] && !state->flag[TOOK_SPACE];

@@ -193,6 +193,35 @@ static void sentencepiece__a_t5_folder_has_sentinels(void **state)
     dt_tokenizer_close(t);
 }
 
+/* What transformers' SiglipTokenizer makes of texts before the model sees them: no capitals, no punctuation. */
+static void sentencepiece__a_siglip_folder_has_plain_texts(void **state)
+{
+    static const struct {
+        const char *config, *text, *ids;
+    } row[] = {
+        {"{\"tokenizer_class\": \"SiglipTokenizer\", \"do_lower_case\": true}", "Hello, World!",
+         "39 88 21 887 2"},
+        {"{\"tokenizer_class\": \"SiglipTokenizer\", \"do_lower_case\": true}", "It's a   DOG-house. ",
+         "27 8 11 93 37 60 196 16 2"},
+        {"{\"tokenizer_class\": \"SiglipTokenizer\", \"do_lower_case\": false}", "Hello, World!",
+         "151 88 21 4 321 54 31 17 2"},
+        {"{\"tokenizer_class\": \"SiglipTokenizer\", \"do_lower_case\": false}", "It's a   DOG-house. ",
+         "225 8 11 304 258 525 60 196 16 2"},
+    };
+    char *target;
+    dt_error err = {0};
+    assert_true(asprintf(&target, "%s/tokenizers/test_model.model", getenv("DT_GOLDEN")) > 0);
+    assert_int_equal(symlink(target, in_folder(*state, "spiece.model")), 0);
+    free(target);
+    for (size_t i = 0; i < sizeof row / sizeof *row; i++) {
+        dt_tokenizer *t;
+        put_file(in_folder(*state, "tokenizer_config.json"), row[i].config, strlen(row[i].config));
+        assert_ok(dt_tokenizer_open(&t, *state, &err), err);
+        assert_string_equal(ids_of(t, row[i].text, strlen(row[i].text), (dt_encode_options){0}), row[i].ids);
+        dt_tokenizer_close(t);
+    }
+}
+
 /* The same text by the same pieces, numbered as the file does and as fairseq's models do. */
 static void sentencepiece__fairseq_models_number_pieces_otherwise(void **state)
 {
@@ -283,6 +312,8 @@ int main(void)
         cmocka_unit_test(sentencepiece__bpe_merges_characters_that_are_no_pieces),
         cmocka_unit_test(sentencepiece__unigram_finds_the_best_path),
         cmocka_unit_test(sentencepiece__refuses_bad_models),
+        cmocka_unit_test_setup_teardown(sentencepiece__a_siglip_folder_has_plain_texts, make_folder,
+                                        remove_folder),
         cmocka_unit_test_setup_teardown(sentencepiece__a_t5_folder_has_sentinels, make_folder, remove_folder),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
