@@ -5,7 +5,9 @@
  * canonical blocks a few MiB at a time, so memory does not grow with the model; safetensors files are written here
  * too.
  */
+#include "base/json.h"
 #include "base/output.h"
+#include "base/text.h"
 #include "formats/export_make.h"
 #include "formats/gguf/gguf_model.h"
 #include "formats/open.h"
@@ -15,7 +17,7 @@
 #include <stdlib.h>
 #include <string.h>
 
-enum { CHUNK_BYTES = 8 << 20, PATH_BYTES = 4096 };
+enum { CHUNK_BYTES = 8 << 20, PATH_BYTES = 4096, CONFIG_LIMIT = 16 << 20 };
 
 static dt_dtype wider(dt_dtype a, dt_dtype b)
 {
@@ -279,4 +281,20 @@ dt_status dt_export_tokenizer(const dt_checkpoint *from, const char *folder, dt_
         result->files++;
     }
     return DT_OK;
+}
+
+dt_status dt_export_labels(const dt_checkpoint *from, json_t *json, dt_error *err)
+{
+    static const char *const key[] = {"id2label", "label2id", "problem_type"};
+    json_t *source = NULL;
+    int failed = 0;
+    if (from->config.num_classes < 1 || !from->config_file || !dt_ends_with(from->config_file, ".json"))
+        return DT_OK;
+    DT_PASS(dt_json_load(&source, from->config_file, CONFIG_LIMIT, err));
+    bool fits = (int64_t)json_object_size(dt_json_get(source, key[0])) == from->config.num_classes;
+    for (int i = 0; fits && i < 3; i++)
+        if (dt_json_get(source, key[i]))
+            failed |= json_object_set(json, key[i], dt_json_get(source, key[i]));
+    json_decref(source);
+    return failed ? dt_fail_memory(err, 4096, "names of classes") : DT_OK;
 }

@@ -61,8 +61,8 @@ static const char *torch_type(dt_dtype type)
     return type == DT_BF16 ? "bfloat16" : type == DT_F16 ? "float16" : "float32";
 }
 
-static dt_status write_config(const dt_hf_family *family, const dt_model_config *c, dt_dtype type,
-                              const char *quantize, const char *folder, dt_error *err)
+static dt_status write_config(const dt_checkpoint *from, const dt_hf_family *family, const dt_model_config *c,
+                              dt_dtype type, const char *quantize, const char *folder, dt_error *err)
 {
     char path[PATH_BYTES];
     json_t *json = json_object();
@@ -73,6 +73,8 @@ static dt_status write_config(const dt_hf_family *family, const dt_model_config 
     dt_status status =
         failed ? dt_fail_memory(err, 4096, "config.json") : dt_hf_write_config(family, c, json, err);
     snprintf(path, sizeof path, "%s/config.json", folder);
+    if (status == DT_OK)
+        status = dt_export_labels(from, json, err);
     if (status == DT_OK)
         status = dt_json_save(json, path, err);
     json_decref(json);
@@ -101,12 +103,12 @@ static dt_status write_generation(const dt_model_config *c, const char *folder, 
     return status;
 }
 
-dt_status dt_hf_save_config(const dt_model_config *c, dt_dtype type, const char *folder,
-                            dt_export_result *result, dt_error *err)
+dt_status dt_hf_save_config(const dt_checkpoint *from, const dt_model_config *c, dt_dtype type,
+                            const char *folder, dt_export_result *result, dt_error *err)
 {
     const dt_hf_family *family = NULL;
     DT_PASS(choose_family(c, &family, err));
-    DT_PASS(write_config(family, c, type, NULL, folder, err));
+    DT_PASS(write_config(from, family, c, type, NULL, folder, err));
     result->files++;
     return write_generation(c, folder, result, err);
 }
@@ -220,7 +222,7 @@ dt_status dt_hf_write(const dt_checkpoint *from, const char *path, const dt_expo
     const char *into = dt_output_folder_path(folder);
     DT_GO(status, dt_export_tensors(from, into, &plan, o, result, err));
     DT_GO(status, write_index(&plan, into, result, err));
-    DT_GO(status, write_config(family, &config, plan.dtype[0], o->quantize, into, err));
+    DT_GO(status, write_config(from, family, &config, plan.dtype[0], o->quantize, into, err));
     result->files++;
     DT_GO(status, dt_export_tokenizer(from, into, result, err));
     DT_GO(status, write_generation(&config, into, result, err));

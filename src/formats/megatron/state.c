@@ -192,6 +192,8 @@ static dt_status write_config(const dt_checkpoint *c, const char *folder, dt_exp
     snprintf(path, sizeof path, "%s/config.json", folder);
     dt_status status = dt_megatron_write_config(&c->config, &json, err);
     if (status == DT_OK)
+        status = dt_export_labels(c, json, err);
+    if (status == DT_OK)
         status = dt_json_save(json, path, err);
     json_decref(json);
     result->files++;

@@ -320,7 +320,7 @@ static dt_status write_weights(job *j, const char *folder, dt_export_result *res
 /* Optimum and others ask config.json what a model is; one that no class of transformers computes goes without. */
 static dt_status write_config(const job *j, const char *folder, dt_export_result *result, dt_error *err)
 {
-    dt_status status = dt_hf_save_config(&j->config, j->type, folder, result, err);
+    dt_status status = dt_hf_save_config(j->from, &j->config, j->type, folder, result, err);
     if (status != DT_UNSUPPORTED)
         return status;
     dt_say(j->from->log, DT_LOG_INFO, "no config.json: transformers has no class for this %s",

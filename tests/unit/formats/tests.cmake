@@ -18,5 +18,6 @@ dt_test(formats/allocation_test LABELS threads LIBS PkgConfig::jansson WRAP mall
 dt_test(formats/mutation_test LIBS PkgConfig::jansson)
 dt_test(formats/gguf_model_test)
 dt_test(formats/part_test)
+dt_test(formats/compound_test LIBS PkgConfig::jansson)
 dt_test(formats/onnx_model_test)
 dt_test(formats/ct2_write_test LIBS PkgConfig::jansson)
