@@ -4,6 +4,7 @@
 #include "cli/command.h"
 #include "models/build.h"
 
+#include <drivetrain/checkpoint.h>
 #include <drivetrain/version.h>
 
 #include <ctype.h>
@@ -39,6 +40,14 @@ static void print_options(const option_spec *options)
     }
 }
 
+static void print_formats(void)
+{
+    const dt_format_about *format;
+    printf("\nMODEL is a path. Its format is found from its content:\n");
+    for (int i = 0; (format = dt_format_at(i)); i++) /* what it consists of stands behind a colon */
+        printf("  %-16s%.*s\n", format->name, (int)strcspn(format->description, ":"), format->description);
+}
+
 /* Words joined by commas, broken before column 80. */
 static void print_families(void)
 {
@@ -60,9 +69,7 @@ void print_help(void)
            "usage: drivetrain COMMAND [arguments]\n\n");
     for (int i = 0; dt_commands[i]; i++)
         printf("  %-10s %s\n", dt_commands[i]->name, dt_commands[i]->summary);
-    printf("\nMODEL is a path: a Hugging Face folder, a Megatron checkpoint (legacy, torch_dist, or one "
-           "iter_ folder)\n"
-           "or a Megatron state folder. Its format is found from its content.\n");
+    print_formats();
     print_families();
     printf("\nexamples:\n"
            "  drivetrain inspect t5-small/\n"
