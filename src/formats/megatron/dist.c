@@ -80,6 +80,7 @@ static dt_status open_tensors(dt_checkpoint *c, bool masters, dt_error *err)
         dt_megatron_use_vocabulary(c, dt_megatron_embedding(c->set, prefix), 1);
     if (master)
         prefix = master;
+    dt_megatron_use_class_tokens(c);
     DT_PASS(dt_open_parameters(c, err));
     DT_PASS(dt_megatron_map(&c->config, c->set, prefix, DT_SPELL_TE, c->mapping, err));
     return dt_open_bind_names(c, &dt_megatron_names, prefix, master ? skip_rounded : NULL, err);

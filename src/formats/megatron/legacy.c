@@ -286,6 +286,7 @@ static dt_status open_model(dt_checkpoint *c, const dt_open_options *options, co
         dt_ranks_name(l, (dt_rank){0, p.stage, 0}, p.chunk, p.name, name, sizeof name);
         dt_megatron_use_vocabulary(c, dt_stored_set_find(c->set, name), l->tensor);
     }
+    dt_megatron_use_class_tokens(c);
     DT_PASS(dt_open_parameters(c, err));
     DT_PASS(map_all(c, l, err));
     return dt_open_bind_names(c, &dt_megatron_names, "", find_fate, err);

@@ -50,6 +50,9 @@ const dt_stored_tensor *dt_megatron_embedding(const dt_stored_set *set, const ch
 /* The padded vocabulary, where the configuration does not say: the embedding's rows times the ranks it is cut for. */
 void dt_megatron_use_vocabulary(dt_checkpoint *checkpoint, const dt_stored_tensor *embedding, int64_t ranks);
 
+/* RADIO's class tokens, where the configuration does not say how many: as many as are stored (8 and 10 are both common). */
+void dt_megatron_use_class_tokens(dt_checkpoint *checkpoint);
+
 /* The folder that holds one iteration: PATH, or the one that its tracker file names. false: there is none. */
 bool dt_megatron_resolve(const char *path, char out[], size_t bytes);
 /* An argparse.Namespace (or dict) as flat JSON; what has no plain value is left out. *out is NULL when it is neither. */

@@ -130,6 +130,7 @@ dt_status dt_megatron_state_open(dt_checkpoint *c, const dt_open_options *option
     DT_PASS(dt_megatron_load_config(c, config, err));
     if (c->config.padded_vocab_size <= 0)
         dt_megatron_use_vocabulary(c, dt_megatron_embedding(c->set, ""), 1);
+    dt_megatron_use_class_tokens(c);
     DT_PASS(dt_open_parameters(c, err));
     DT_PASS(dt_megatron_map(&c->config, c->set, "", DT_SPELL_TE, c->mapping, err));
     return dt_open_bind_names(c, &dt_megatron_names, "", NULL, err);

@@ -103,6 +103,31 @@ static dt_status read_clip(const json_t *json, dt_model_config *c, dt_error *err
     return read_class_tokens(json, c, 1, err);
 }
 
+static bool is_said(const dt_checkpoint *c, const char *key)
+{
+    for (int i = 0; i < c->fact_count; i++)
+        if (strcmp(c->fact[i].key, key) == 0)
+            return true;
+    return false;
+}
+
+void dt_megatron_use_class_tokens(dt_checkpoint *c)
+{
+    dt_model_config *tower = c->config.vision ? &c->parts.vision : &c->config;
+    if (strcmp(tower->model_type, "radio") != 0 || tower->class_token_len < 1 ||
+        is_said(c, "class_token_len"))
+        return;
+    for (size_t i = 0; i < dt_stored_set_count(c->set); i++) {
+        const dt_stored_tensor *t = dt_stored_set_at(c->set, i);
+        if (t->unsupported || !dt_ends_with(t->name, "class_token") || t->shape.rank != 2)
+            continue;
+        if (c->config.vision && t->shape.dim[0] != tower->class_token_len)
+            dt_open_problem(c, "tensor \"%s\" holds %lld class tokens, the configuration means %lld", t->name,
+                            (long long)t->shape.dim[0], (long long)tower->class_token_len);
+        tower->class_token_len = t->shape.dim[0];
+    }
+}
+
 dt_status dt_megatron_read_vision(const json_t *json, dt_model_config *c, dt_error *err)
 {
     bool tower = dt_config_is_tower(c), projector = strcmp(c->model_type, "projector") == 0;

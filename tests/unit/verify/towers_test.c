@@ -7,6 +7,7 @@
 #include "base/json.h"
 #include "verify/replay.h"
 
+#include <drivetrain/checkpoint.h>
 #include <drivetrain/layer_spec.h>
 
 #include <math.h>
@@ -153,11 +154,44 @@ static void towers__another_mask_is_refused(void **state)
                  "\"attn_mask_type\" is \"padding\"");
 }
 
+/* A run's arguments do not hold RADIO's class tokens; their tensor does. Where they are told they must be right. */
+static void towers__class_tokens_are_as_many_as_are_stored(void **state)
+{
+    static const dt_export_options options = {.format = "megatron-state"};
+    static const int64_t told[] = {-1, 5, 11};
+    dt_error err = {0};
+    dt_export_result result;
+    dt_checkpoint *c;
+    const char *out = in_folder(*state, "radio"), *config = in_folder(*state, "radio/config.json");
+    assert_ok(dt_checkpoint_open(&c, "tests/golden/vision/radio", NULL, &err), err);
+    assert_ok(dt_checkpoint_export(c, out, &options, &result, &err), err);
+    dt_checkpoint_close(c);
+    for (int i = 0; i < 3; i++) {
+        json_t *json;
+        assert_ok(dt_json_load(&json, config, 1 << 16, &err), err);
+        json_object_del(json, "class_token_len");
+        if (told[i] >= 0)
+            json_object_set_new(json, "class_token_len", json_integer(told[i]));
+        assert_ok(dt_json_save(json, config, &err), err);
+        json_decref(json);
+        if (i == 2) {
+            assert_fails(dt_checkpoint_open(&c, out, NULL, &err), DT_MISMATCH, err,
+                         "\"class_token_len\" is 11");
+            continue;
+        }
+        assert_ok(dt_checkpoint_open(&c, out, NULL, &err), err);
+        assert_int_equal(dt_checkpoint_config(c)->class_token_len, 5);
+        dt_checkpoint_close(c);
+    }
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(towers__a_picture_has_the_same_bits_in_any_company),
         cmocka_unit_test_setup_teardown(towers__either_spec_attends_as_the_configuration_says, make_folder,
+                                        remove_folder),
+        cmocka_unit_test_setup_teardown(towers__class_tokens_are_as_many_as_are_stored, make_folder,
                                         remove_folder),
         cmocka_unit_test_setup_teardown(towers__another_mask_is_refused, make_folder, remove_folder),
     };
