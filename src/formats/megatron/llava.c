@@ -60,14 +60,24 @@ bool dt_megatron_is_llava(const json_t *json)
 
 /* ---- reading ---- */
 
-/* A copy of an object within `json`, to be completed. */
+/* A copy of an object within `json`, to be completed. json_copy does not tell when memory is short. */
 static dt_status copy_part(const json_t *json, const char *key, json_t **out, dt_error *err)
 {
-    json_t *part = json_object_get(json, key);
+    json_t *part = json_object_get(json, key), *copy, *value;
+    const char *name;
+    int failed = 0;
+    *out = NULL;
     if (!json_is_object(part))
         return dt_fail(err, DT_FORMAT, "key \"%s\" is no object, which a llava needs", key);
-    *out = json_copy(part);
-    return *out ? DT_OK : dt_fail_memory(err, 4096, "a configuration");
+    if (!(copy = json_object()))
+        return dt_fail_memory(err, 4096, "a configuration");
+    json_object_foreach(part, name, value) failed |= json_object_set(copy, name, value);
+    if (failed) {
+        json_decref(copy);
+        return dt_fail_memory(err, 4096, "a configuration");
+    }
+    *out = copy;
+    return DT_OK;
 }
 
 /* Give `part` what `json` has under a key, by another name. */
