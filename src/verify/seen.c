@@ -128,6 +128,12 @@ static dt_status merge_texts(merging *m, dt_error *err)
     for (int64_t b = 0; b < words->batch; b++)
         all += tokens_in(m->c, words, b);
     m->expanded = all != m->in->image_rows.images;
+    if (m->expanded && all != m->in->image_rows.rows)
+        return dt_fail(
+            err, DT_MISMATCH,
+            "the texts have %lld image tokens (id %lld), but there are %lld pictures of %lld rows together",
+            (long long)all, (long long)m->c->image_token_index, (long long)m->in->image_rows.images,
+            (long long)m->in->image_rows.rows);
     for (int64_t b = 0; b < words->batch; b++) {
         int32_t first = words->cu_seqlens[b];
         int64_t mine = tokens_in(m->c, words, b);

@@ -45,6 +45,15 @@ static dt_status add(tracing *t, const char *name, const item *what, dt_dtype dt
     return DT_OK;
 }
 
+/* What the loss does not depend on has none: a frozen part, a tower that saw nothing, layers whose rows nobody reads. */
+static bool has_gradient(const tracing *t, const char *canonical)
+{
+    char name[256];
+    dt_replay_value value;
+    return snprintf(name, sizeof name, "grad.%s", canonical) < (int)sizeof name &&
+           dt_replay_find(t->replay, name, &value);
+}
+
 /* Gradients are written under the names of the file they belong to, as every recording has them. */
 static dt_status list_gradients(tracing *t, dt_error *err)
 {
@@ -52,7 +61,7 @@ static dt_status list_gradients(tracing *t, dt_error *err)
     dt_checkpoint_tensor c;
     for (int i = 0; t->inputs.gradients && dt_checkpoint_tensor_at(checkpoint, i, &c); i++) {
         const char *name = c.canonical ? dt_arena_printf(t->arena, "grad.%s", c.name) : NULL;
-        if (!c.canonical || t->inputs.frozen & dt_config_part_of(c.canonical))
+        if (!c.canonical || !has_gradient(t, c.canonical))
             continue;
         if (!name)
             return dt_fail_memory(err, strlen(c.name), "a gradient's name");
