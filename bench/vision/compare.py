@@ -1,6 +1,8 @@
 """Time drivetrain's vision towers beside onnxruntime (f32) and PyTorch (f32, bf16), in one run, alternating.
 
 usage: taskset -c 1 compare.py PROGRAM MODELS [--rounds N] [--threads N] [--only TEXT] [--batch 1,8]
+       compare.py PROGRAM MODELS --mixed           16 pictures of mixed sizes beside 16 of one, through RADIO
+       compare.py PROGRAM MODELS --picture FILE    what decoding and preprocessing a file cost beside ViT-B/16
 
 PROGRAM is bench_tower, MODELS what make_models.py made. From pixels to hidden states; a ratio above 1 means that
 drivetrain is faster. One thread is timed by its processor time (other programs do not count), more by the wall. Each
@@ -18,6 +20,8 @@ import time
 import numpy as np
 
 SIDE = 224
+MIXED = [(8, 8), (8, 16), (10, 14), (12, 12), (14, 10), (14, 14), (14, 20), (16, 16), (20, 14), (12, 24), (24, 12),
+         (18, 18), (10, 20), (9, 13), (16, 10), (11, 15)]  # patches of 16 x 16: 198 on average, where 224 x 224 has 196
 # FLOP of one picture: products of the layers, attention, patches
 SHAPES = {"vit-b16": (12, 768, 3072, 197, 16), "clip-l14": (24, 1024, 4096, 257, 14)}
 
@@ -115,6 +119,40 @@ def compare(args, name, dtype, peer_name, peer, batch):
           f"embed {quartiles([r[2] / r[0] for r in rounds])}, apart {apart:.1e}", flush=True)
 
 
+def mixed(args):
+    """Tokens a second of a ragged batch, as a part of those of equal sizes."""
+    equal, ragged = [16, SIDE, SIDE], [n for rows, columns in MIXED for n in (1, 16 * rows, 16 * columns)]
+    pixels = os.path.abspath(f"{args.models}/pixels-{os.getpid()}.f32")
+    np.random.default_rng(0).standard_normal(16 * 3 * 256 * 256, np.float32).tofile(pixels)
+    for dtype in ("f32", "bf16"):
+        own = Ours(args.program, f"{args.models}/radio-l", dtype, args.threads)
+        pairs = []
+        for _ in range(args.rounds + 1):
+            sides = [own.ask("run", pixels, *sizes) for sizes in (equal, ragged)]
+            pairs.append([side[2] / side[own.column] for side in sides])
+        own.close()
+        print(f"radio-l {dtype}: equal {statistics.median(p[0] for p in pairs[1:]):7.1f} tokens/s, mixed "
+              f"{statistics.median(p[1] for p in pairs[1:]):7.1f}; ratio {quartiles([p[1] / p[0] for p in pairs[1:]])}")
+    os.remove(pixels)
+
+
+def picture(args):
+    """Decoding and preprocessing of one file, as parts of the tower's time."""
+    pixels = os.path.abspath(f"{args.models}/pixels-{os.getpid()}.f32")
+    np.random.default_rng(0).standard_normal(3 * SIDE * SIDE, np.float32).tofile(pixels)
+    for dtype in ("f32", "bf16"):
+        own = Ours(args.program, f"{args.models}/vit-b16", dtype, args.threads)
+        rounds = []
+        for _ in range(args.rounds + 1):
+            tower = own.run("run", pixels, 1, SIDE, SIDE)
+            rounds.append((tower, *own.ask("prepare", args.picture, f"{args.models}/vit-b16")))
+        own.close()
+        tower, decode, process = (statistics.median(column) for column in zip(*rounds[1:]))
+        print(f"vit-b16 {dtype}: tower {tower * 1e3:.1f} ms, decoding {decode * 1e3:.2f} ms ({decode / tower:.3f}), "
+              f"preprocessing {process * 1e3:.2f} ms ({process / tower:.3f}); {1 / (tower + decode + process):.2f} files/s")
+    os.remove(pixels)
+
+
 def main():
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("program")
@@ -123,7 +161,12 @@ def main():
     parser.add_argument("--threads", type=int, default=1)
     parser.add_argument("--batch", default="1,8")
     parser.add_argument("--only", default="", help="of vit-b16-float32, vit-b16-bfloat16, clip-l14-…")
+    parser.add_argument("--mixed", action="store_true")
+    parser.add_argument("--picture", metavar="FILE")
     args = parser.parse_args()
+    if args.mixed or args.picture:
+        mixed(args) if args.mixed else picture(args)
+        return
     os.environ["OMP_NUM_THREADS"] = str(args.threads)
     import onnxruntime
     import torch

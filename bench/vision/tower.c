@@ -1,5 +1,5 @@
 /*
- * tower.c - a vision tower kept ready, and timed whenever compare.py asks: bench_tower MODEL DTYPE THREADS.
+ * tower.c - a vision tower kept ready, and timed whenever compare.py asks: bench_tower MODEL DTYPE THREADS [ISA].
  *
  * Each line of input is a request, each answered by one line:
  *
@@ -243,11 +243,11 @@ int main(int argc, char **argv)
     static bench b;
     static char line[LINE];
     char text[DT_ERROR_TEXT_BYTES];
-    if (argc != 4) {
-        fprintf(stderr, "usage: bench_tower MODEL DTYPE THREADS\n");
+    if (argc != 4 && argc != 5) {
+        fprintf(stderr, "usage: bench_tower MODEL DTYPE THREADS [ISA]\n");
         return 2;
     }
-    dt_model_options o = {.dtype = argv[2], .threads = atoi(argv[3])};
+    dt_model_options o = {.dtype = argv[2], .threads = atoi(argv[3]), .isa = argv[4]}; /* NULL ends argv */
     bool done = dt_model_open(&b.model, argv[1], &o, &b.err) == DT_OK;
     while (done && fgets(line, sizeof line, stdin)) {
         done = answer(&b, line);

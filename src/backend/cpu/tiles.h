@@ -204,6 +204,7 @@ static INLINE void store_lines(float *to, int64_t step, vf line[16], int64_t n, 
     UNROLL for (int i = 0; i < 16; i++) if (i < count) v_store_n(to + i * step, line[i], n);
 }
 
+#if V_TURNS
 static void pack_rows_plain(void *block, int64_t R, int64_t r, int64_t n, const float *x, int64_t stride,
                             int64_t k)
 {
@@ -215,6 +216,14 @@ static void pack_rows_plain(void *block, int64_t R, int64_t r, int64_t n, const 
         store_lines(to, R, line, n, k - i);
     }
 }
+#else
+static void pack_rows_plain(void *block, int64_t R, int64_t r, int64_t n, const float *x, int64_t stride,
+                            int64_t k)
+{
+    for (int64_t i = 0; i < n; i++)
+        pack_row_plain(block, R, r + i, x + i * stride, k);
+}
+#endif
 
 #if V_DOT_BF16
 /* Pairs are turned as the words that they are. */

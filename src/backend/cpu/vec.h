@@ -33,6 +33,13 @@
 #define V_DOT_INT8 0
 #endif
 
+/* Turning sixteen vectors is worth it where they are registers, and the rows of a tile are nearly as many. */
+#if defined(__AVX512F__)
+#define V_TURNS 1
+#else
+#define V_TURNS 0
+#endif
+
 #if !V_DOT_INT8
 /* Four bytes of an activation where there is no byte dot product: 0 and 2, 1 and 3, each pair widened to 16 bits. */
 typedef struct v_quad {

@@ -65,14 +65,17 @@ static INLINE void v_store(float *p, vf x)
 static INLINE vf v_load_n(const float *p, int64_t n)
 {
     float all[16] = {0};
+    if (n == 16)
+        return v_load(p);
     memcpy(all, p, (size_t)n * sizeof *p);
     return v_load(all);
 }
 static INLINE void v_store_n(float *p, vf x, int64_t n)
 {
     float all[16];
-    v_store(all, x);
-    memcpy(p, all, (size_t)n * sizeof *p);
+    v_store(n == 16 ? p : all, x);
+    if (n != 16)
+        memcpy(p, all, (size_t)n * sizeof *p);
 }
 
 /* ---- narrow types ---- */
