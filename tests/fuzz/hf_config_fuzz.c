@@ -51,7 +51,15 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t bytes)
     dt_error err = {0};
     if (bytes == 0)
         return 0;
-    dt_hf_evidence evidence = {.head = data[0] & 1, .decoder = data[0] & 2};
+    dt_hf_evidence tower = {.projection = data[0] & 4, .attention_pooling = data[0] & 8};
+    dt_hf_evidence evidence = {.head = data[0] & 1,
+                               .decoder = data[0] & 2,
+                               .projection = data[0] & 4,
+                               .attention_pooling = data[0] & 8,
+                               .text_projection = data[0] & 4,
+                               .classifier = data[0] & 16,
+                               .pooler = data[0] & 32,
+                               .vision = &tower};
     if (dt_json_parse(&json, (const char *)data + 1, bytes - 1, "input", &err) == DT_OK &&
         dt_hf_family_of(json, &family, &err) == DT_OK &&
         dt_hf_read_config(family, json, json, &evidence, &config, &parts, &err) == DT_OK) {
