@@ -375,6 +375,61 @@ static void wrapper__vlm_steps_give_megatrons_logits(void **state)
     }
 }
 
+/* Rows of several pictures, of tiles, and of words alone: the recorded logits, however windows are cut and rows shared out. */
+static void wrapper__vlm_rows_differ_in_pictures(void **state)
+{
+    static const int64_t cut[][3] = {{10, 10, 10}, {5, 10, 10}, {1, 4, 10}};
+    const char *folder = fixture("megatron/llava_clip");
+    need(folder);
+    tensors file = open_tensors(in_folder(folder, "recording.safetensors"));
+    int64_t dim[5], shape[5];
+    int32_t *tokens = read_tensor(file, "in.tokens", DT_I32, dim);
+    int32_t *merged = read_tensor(file, "in.merged_lengths", DT_I32, dim);
+    int32_t *tiles = read_tensor(file, "in.num_image_tiles", DT_I32, dim);
+    dt_wrapper_images images = {.num_tiles = tiles, .count = dim[0], .num_img_embeddings_per_tile = 4};
+    float *pixels = read_tensor(file, "in.pixels", DT_F32, dim);
+    float *truth = read_tensor(file, "out.logits", DT_F32, shape);
+    images.pixels = pixels;
+    images.height = dim[2];
+    images.width = dim[3];
+    images.decoder_seq_length = 64;
+    dt_model *model = open_model(folder, "reference", "f32", 2);
+    int64_t padded = dt_model_get_config(model)->padded_vocab_size;
+    for (int way = 0; way < 6; way++) {
+        dt_error err = {0};
+        dt_wrapper *w;
+        const dt_wrapper_input *input;
+        dt_wrapper_config config = DT_WRAPPER_CONFIG_DEFAULT;
+        int64_t done[3] = {0};
+        config.inference_max_seq_length = 64;
+        config.materialize_only_last_token_logits = false;
+        config.inference_batch_times_seqlen_threshold = way < 3 ? -1 : 8;
+        assert_ok(dt_wrapper_create(&w, model, &config, &err), err);
+        assert_ok(dt_wrapper_prep_vlm_inference_input(w, 3, 10, tokens, &images, &input, &err), err);
+        for (int64_t i = 0, start = 0; start < 10; start = cut[way % 3][i++]) {
+            const dt_wrapper_window *window;
+            const float *logits;
+            assert_ok(dt_wrapper_get_batch_for_context_window(w, start, cut[way % 3][i], &window, &err), err);
+            assert_ok(dt_wrapper_run_one_forward_step(w, window, &logits, &err), err);
+            for (int64_t b = 0; b < 3; b++) {
+                int64_t rows = 0;
+                for (int64_t t = start; t < cut[way % 3][i]; t++) /* pictures: 8, then 4 and 4 */
+                    rows += tokens[b * 10 + t] != -200 ? 1 : b == 0 ? 8 : 4;
+                for (int64_t r = 0; r < rows && done[b] + r < merged[b]; r++)
+                    assert_true(largest_difference(logits + (b * dt_wrapper_logit_rows(w) + r) * padded,
+                                                   truth + (b * shape[1] + done[b] + r) * shape[2],
+                                                   shape[2]) < close_enough);
+                done[b] += rows;
+            }
+        }
+        assert_true(done[0] == 17 && done[1] == 10 && done[2] == 16);
+        dt_wrapper_destroy(w);
+    }
+    dt_model_close(model);
+    dt_stored_set_destroy(file.set);
+    free(tokens), free(merged), free(tiles), free(pixels), free(truth);
+}
+
 static void wrapper__vlm_misuse_is_refused(void **state)
 {
     dt_error err = {0};
@@ -581,6 +636,7 @@ int main(void)
         cmocka_unit_test(wrapper__vlm_inputs_and_windows_are_megatrons),
         cmocka_unit_test(wrapper__vlm_steps_give_megatrons_logits),
         cmocka_unit_test(wrapper__vlm_greedy_is_the_static_engines),
+        cmocka_unit_test(wrapper__vlm_rows_differ_in_pictures),
         cmocka_unit_test(wrapper__vlm_misuse_is_refused),
         cmocka_unit_test(wrapper__misuse_is_refused),
     };
