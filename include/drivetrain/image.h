@@ -141,7 +141,7 @@ typedef struct dt_image_processor_options {
 
 /**
  * Read a processor: a model's folder (processor_config.json where it holds an "image_processor", as version 5 of
- * transformers writes it, else preprocessor_config.json), or such a file itself.
+ * transformers writes it, else preprocessor_config.json), such a file itself, or a model of drivetrain's in GGUF.
  *
  * Errors  DT_UNSUPPORTED names a class, or a key that would change pixels, that is not known;
  *         DT_FORMAT a value that cannot be; DT_NOT_FOUND neither file.

@@ -435,6 +435,13 @@ void dt_gguf_close(dt_gguf *g)
     dt_arena_destroy(g->arena); /* holds *g itself */
 }
 
+bool dt_gguf_eyes_path(char *out, size_t bytes, const char *path)
+{
+    const char *slash = strrchr(path, '/'), *name = slash ? slash + 1 : path;
+    int length = snprintf(out, bytes, "%.*smmproj-%s", (int)(name - path), path, name);
+    return length >= 0 && (size_t)length < bytes;
+}
+
 bool dt_gguf_detect(const char *path)
 {
     char magic[4] = {0};

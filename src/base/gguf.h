@@ -68,6 +68,13 @@ typedef struct dt_gguf dt_gguf;
 /* Does the file begin as a GGUF file does? */
 bool dt_gguf_detect(const char *path);
 
+/*
+ * A model with eyes is two files: "FOLDER/mmproj-NAME" beside "FOLDER/NAME". false: too long. Where drivetrain wrote the
+ * second, DT_GGUF_PROCESSOR is how pictures are made, as the maker's preprocessor_config.json or processor_config.json says.
+ */
+#define DT_GGUF_PROCESSOR "drivetrain.processor"
+bool dt_gguf_eyes_path(char *out, size_t bytes, const char *path);
+
 /* Errors: DT_FORMAT and DT_UNSUPPORTED name the key or tensor, what was expected and what was found. */
 dt_status dt_gguf_open(dt_gguf **out, const char *path, dt_error *err);
 /* The same for bytes mapped by the caller, who keeps them. */

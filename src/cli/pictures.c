@@ -3,6 +3,7 @@
  */
 #include "cli/pictures.h"
 
+#include "base/gguf.h"
 #include "base/bundle.h"
 #include "base/output.h"
 #include "cli/common.h"
@@ -102,6 +103,10 @@ static dt_status open_processor(const command_line *line, const char *model, dt_
         return dt_image_processor_open(out, path, NULL, err);
     if (dt_is_folder(model) || dt_bundle_is(model))
         return dt_image_processor_open(out, model, NULL, err);
+    dt_status own = dt_gguf_detect(model) ? dt_image_processor_open(out, model, NULL, err) : DT_NOT_FOUND;
+    if (own != DT_NOT_FOUND)
+        return own;
+    dt_error_clear(err);
     const char *slash = strrchr(model, '/');
     char *folder = slash ? strndup(model, slash == model ? 1 : (size_t)(slash - model)) : strdup(".");
     dt_status status =

@@ -110,6 +110,7 @@ static dt_status export_half(dt_exported *out, const dt_checkpoint *from, const 
     out->written.bytes += one.written.bytes;
     out->seconds += one.seconds;
     out->reason = one.reason;
+    out->note = out->note ? out->note : one.note;
     if (out->proof && !out->proof->pass) { /* the one that failed is told */
         dt_exported_release(&one);
         return DT_OK;

@@ -270,8 +270,13 @@ dt_status dt_export_tokenizer(const dt_checkpoint *from, const char *folder, dt_
                               dt_error *err)
 {
     const char *name;
-    if (dt_gguf_detect(from->path))
+    if (dt_gguf_detect(from->path)) {
+        if (from->config.vision || dt_config_is_tower(&from->config))
+            DT_PASS(dt_gguf_copy_processor(from->path, folder, &result->files, err));
+        if (!dt_config_reads(&from->config))
+            return DT_OK;
         return dt_gguf_copy_tokenizer(from->path, folder, from->log, &result->files, err);
+    }
     for (size_t i = 0; (name = dt_export_companion(&from->config, i)); i++) {
         char source[PATH_BYTES], target[PATH_BYTES];
         if (snprintf(source, sizeof source, "%s/%s", from->path, name) >= PATH_BYTES ||

@@ -6,6 +6,7 @@
  */
 #include "data/image/processor.h"
 
+#include "base/gguf.h"
 #include "base/bundle.h"
 #include "base/json.h"
 #include "base/output.h"
@@ -453,17 +454,41 @@ static bool holds_processor(const char *path)
     return holds;
 }
 
+bool dt_image_processor_file(char *out, size_t bytes, const char *folder)
+{
+    snprintf(out, bytes, "%s/processor_config.json", folder);
+    if (!holds_processor(out))
+        snprintf(out, bytes, "%s/preprocessor_config.json", folder);
+    return dt_is_file(out);
+}
+
+/* The eyes of a model in GGUF say it themselves, where drivetrain wrote them. */
+static dt_status open_gguf(dt_image_processor **out, const char *path,
+                           const dt_image_processor_options *options, dt_error *err)
+{
+    char eyes[4096];
+    dt_gguf *g = NULL;
+    const char *text = NULL;
+    if (dt_gguf_eyes_path(eyes, sizeof eyes, path) && dt_gguf_detect(eyes))
+        DT_PASS(dt_gguf_open(&g, eyes, err));
+    dt_status status = g ? dt_gguf_string(g, DT_GGUF_PROCESSOR, &text, err) : DT_OK;
+    if (status == DT_OK)
+        status = text ? dt_image_processor_parse(out, text, strlen(text), options, err)
+                      : dt_fail(err, DT_NOT_FOUND, "%s does not say how its pictures are made", path);
+    dt_gguf_close(g);
+    return status;
+}
+
 dt_status dt_image_processor_open(dt_image_processor **out, const char *path,
                                   const dt_image_processor_options *options, dt_error *err)
 {
     char file[4096];
     *out = NULL;
+    if (dt_gguf_detect(path))
+        return open_gguf(out, path, options, err);
     if (!dt_is_folder(path) && !dt_bundle_is(path)) /* an engine holds its model's small files */
         return open_file(out, path, NULL, options, err);
-    snprintf(file, sizeof file, "%s/processor_config.json", path);
-    if (!holds_processor(file))
-        snprintf(file, sizeof file, "%s/preprocessor_config.json", path);
-    if (!dt_is_file(file))
+    if (!dt_image_processor_file(file, sizeof file, path))
         return dt_fail(err, DT_NOT_FOUND,
                        "%s holds no preprocessor_config.json: how its pictures are made is not said", path);
     char *model_type = model_type_of(path);

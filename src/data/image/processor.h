@@ -45,6 +45,9 @@ struct dt_image_processor {
     dt_image_settings s;
 };
 
+/* The file of a model's folder that says how its pictures are made; false: there is none. */
+bool dt_image_processor_file(char *out, size_t bytes, const char *folder);
+
 /* ---- tiling.c ---- */
 
 /* The one of `count` resolutions that keeps most of a picture and wastes least; the first of equals. */

@@ -41,4 +41,7 @@ dt_status dt_gguf_put_pooling(dt_gguf_keys *keys, const char *folder, dt_error *
 dt_status dt_gguf_copy_tokenizer(const char *path, const char *folder, const dt_log *log, int *files,
                                  dt_error *err);
 
+/* … and how its pictures are made, where it has eyes that drivetrain wrote. */
+dt_status dt_gguf_copy_processor(const char *path, const char *folder, int *files, dt_error *err);
+
 #endif

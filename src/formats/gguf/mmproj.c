@@ -44,12 +44,6 @@ dt_status dt_gguf_eyes_names(dt_name_table *out, dt_arena *arena, const dt_model
     return dt_names_compose(out, arena, part, language ? 3 : 2, err);
 }
 
-bool dt_gguf_eyes_path(char *out, size_t bytes, const char *path)
-{
-    const char *slash = strrchr(path, '/'), *name = slash ? slash + 1 : path;
-    return snprintf(out, bytes, "%.*smmproj-%s", (int)(name - path), path, name) < (int)bytes;
-}
-
 /* ---- what llama.cpp can compute ---- */
 
 static bool is_gelu(dt_activation a)
@@ -178,6 +172,23 @@ static void put_tower(dt_gguf_keys *k, const dt_model_config *c)
     put_layers(k, c);
 }
 
+/* The maker's words of how pictures are made, whole: llama.cpp asks for less. */
+static dt_status put_processor(dt_gguf_keys *k, const char *model, dt_error *err)
+{
+    char path[4096];
+    dt_map map = {0};
+    if (!dt_image_processor_file(path, sizeof path, model))
+        return DT_OK;
+    DT_PASS(dt_map_open(&map, path, err));
+    char *text = strndup((const char *)map.data, map.size);
+    dt_map_close(&map);
+    if (!text)
+        return dt_fail_memory(err, map.size, path);
+    dt_gguf_key_string(k, DT_GGUF_PROCESSOR, text);
+    free(text);
+    return DT_OK;
+}
+
 static dt_status put_own(dt_gguf_keys *k, const dt_model_config *c, dt_error *err)
 {
     json_t *json = NULL;
@@ -212,6 +223,7 @@ dt_status dt_gguf_put_eyes(dt_gguf_keys *k, const dt_checkpoint *from, int file_
     dt_gguf_key_string(k, "clip.projector_type", "mlp");
     put_tower(k, &c);
     put_normalization(k, from);
+    DT_PASS(put_processor(k, from->path, err));
     return put_own(k, &c, err);
 }
 

@@ -9,8 +9,6 @@
 
 #define DT_GGUF_EYES "clip" /* the architecture of such files */
 
-/* "FOLDER/mmproj-NAME" for "FOLDER/NAME"; false: too long. */
-bool dt_gguf_eyes_path(char *out, size_t bytes, const char *path);
 /* Can llama.cpp see with them? DT_UNSUPPORTED names the key in the way, and the nearest choice. */
 dt_status dt_gguf_check_eyes(const dt_model_config *config, dt_error *err);
 dt_status dt_gguf_put_eyes(dt_gguf_keys *keys, const dt_checkpoint *from, int file_type, dt_error *err);

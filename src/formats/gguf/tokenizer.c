@@ -339,6 +339,31 @@ static dt_status copy_vocabulary(const dt_gguf_vocabulary *v, const char *path, 
     return DT_OK;
 }
 
+/* How pictures are made, back as the file that it was. */
+dt_status dt_gguf_copy_processor(const char *path, const char *folder, int *files, dt_error *err)
+{
+    char eyes[PATH_BYTES], to[PATH_BYTES];
+    dt_gguf *g = NULL;
+    const char *text = NULL;
+    json_t *json = NULL;
+    if (!dt_gguf_eyes_path(eyes, sizeof eyes, path) || !dt_gguf_detect(eyes))
+        return DT_OK;
+    DT_PASS(dt_gguf_open(&g, eyes, err));
+    dt_status status = dt_gguf_string(g, DT_GGUF_PROCESSOR, &text, err);
+    if (status == DT_OK && text)
+        status = dt_json_parse(&json, text, strlen(text), DT_GGUF_PROCESSOR, err);
+    if (status == DT_OK && text) {
+        bool whole = json_is_object(json_object_get(json, "image_processor"));
+        snprintf(to, sizeof to, "%s/%s", folder,
+                 whole ? "processor_config.json" : "preprocessor_config.json");
+        status = dt_json_save(json, to, err);
+        *files += 1;
+    }
+    json_decref(json);
+    dt_gguf_close(g);
+    return status;
+}
+
 dt_status dt_gguf_copy_tokenizer(const char *path, const char *folder, const dt_log *log, int *files,
                                  dt_error *err)
 {

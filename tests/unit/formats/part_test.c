@@ -5,6 +5,7 @@
 #include "folders.h"
 
 #include <drivetrain/export.h>
+#include <drivetrain/image.h>
 
 static const struct {
     const char *part, *prefix, *type;
@@ -136,6 +137,16 @@ static void part__a_pair_of_gguf_files_is_the_model(void **state)
     dt_checkpoint *back = open_part(out, NULL);
     assert_null(dt_config_difference(dt_checkpoint_config(c), dt_checkpoint_config(back)));
     dt_checkpoint_close(back);
+    dt_checkpoint_close(c);
+    dt_image_processor *processor = NULL; /* how its pictures are made goes along, and comes back as a file */
+    assert_ok(dt_image_processor_open(&processor, out, NULL, &err), err);
+    assert_non_null(strstr(dt_image_processor_class(processor), "CLIP"));
+    dt_image_processor_close(processor);
+    c = open_part(out, "tower");
+    snprintf(path, sizeof path, "%s/tower", (const char *)*state);
+    assert_ok(dt_checkpoint_export(c, path, &(dt_export_options){.format = "hf"}, NULL, &err), err);
+    assert_ok(dt_image_processor_open(&processor, path, NULL, &err), err);
+    dt_image_processor_close(processor);
     dt_checkpoint_close(c);
     assert_fails(dt_checkpoint_open(&c, eyes, NULL, &err), DT_UNSUPPORTED, err,
                  "holds the eyes of a model alone");
