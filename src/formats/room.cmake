@@ -97,6 +97,7 @@ dt_room(formats USES base tensor graph backend data nn models
     megatron/config.c
     megatron/vision.c
     megatron/llava.c
+    megatron/presets.c
     megatron/folder.c
     megatron/layout.c
     megatron/state.c

@@ -31,6 +31,9 @@ dt_status dt_megatron_read_model(const json_t *json, const char *model_type, dt_
                                  dt_config_parts *parts, dt_error *err);
 /* DT_UNSUPPORTED for what Megatron Core has no model of: two towers that meet in one space, and such a text tower alone. */
 dt_status dt_megatron_holds(const dt_model_config *config, dt_error *err);
+/* A multimodal run's arguments, which name tower and projector by their presets (presets.c), as such a configuration. */
+bool dt_megatron_is_multimodal_run(const json_t *args);
+dt_status dt_megatron_of_multimodal_run(json_t **out, const json_t *args, dt_error *err);
 dt_status dt_megatron_write_llava(const dt_model_config *config, json_t **out, dt_error *err);
 dt_status dt_megatron_write_config(const dt_model_config *config, json_t **out, dt_error *err);
 /* Read `path`, and note its numbers as facts. */

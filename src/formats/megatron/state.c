@@ -50,10 +50,21 @@ static void look_at_projector(dt_checkpoint *c, dt_model_config *projector)
     }
 }
 
+static dt_status use_run(dt_checkpoint *c, const json_t *args, dt_error *err)
+{
+    json_t *json = NULL;
+    DT_PASS(dt_megatron_of_multimodal_run(&json, args, err));
+    dt_status status = dt_megatron_use_config(c, json, err);
+    json_decref(json);
+    return status;
+}
+
 dt_status dt_megatron_use_config(dt_checkpoint *c, const json_t *json, dt_error *err)
 {
     const char *type = NULL;
     DT_PASS(dt_megatron_family(c->set, &type, err));
+    if (strcmp(type, "llava") == 0 && dt_megatron_is_multimodal_run(json))
+        return use_run(c, json, err);
     if (!dt_megatron_is_llava(json)) {
         DT_PASS(dt_megatron_read_model(json, type, &c->config, &c->parts, err));
         note_facts(c, json, &c->config);
