@@ -22,14 +22,6 @@ typedef struct suite {
     dt_pick_scratch scratch;
 } suite;
 
-static const char *beside(const char *file, char path[4096])
-{
-    snprintf(path, 4096, "%s", __FILE__);
-    char *slash = strrchr(path, '/');
-    snprintf(slash + 1, 64, "%s", file);
-    return path;
-}
-
 static int open_suite(void **state)
 {
     static suite s;
@@ -37,7 +29,7 @@ static int open_suite(void **state)
     static int32_t index[V];
     static double weight[V];
     static uint8_t seen[V];
-    s.document = json_load_file(beside("decisions.json", (char[4096]){0}), 0, NULL);
+    s.document = json_load_file("tests/unit/inference/decisions.json", 0, NULL);
     s.arena = dt_arena_create();
     s.scratch = (dt_pick_scratch){score, index, weight, seen};
     for (size_t t = 0; t < 3; t++)
