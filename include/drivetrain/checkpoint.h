@@ -29,7 +29,7 @@ typedef struct dt_open_options {
     const char *format; /**< NULL = found from the content; else a row's name ("hf", "megatron-state", …) */
     const char *config; /**< a configuration file beside the checkpoint's own, or NULL */
     bool master_weights; /**< where both are stored, the unrounded f32 masters */
-    const char *part;    /**< of a model with eyes one part alone: "tower", "projector" or "language"; NULL = the whole */
+    const char *part;    /**< one part of a model with eyes: "tower", "projector", "language"; NULL = whole */
     const dt_log *log;
 } dt_open_options;
 

@@ -59,9 +59,9 @@ typedef struct dt_exported {
     dt_verify_report
         *peer; /**< the artefact against its target's own runtime; NULL when that was not asked */
     const char *peer_reason; /**< why the peer's tolerance is what it is; static, or NULL */
-    const char *note;   /**< what the proof cannot show, or what of the model is not in the output; static, or NULL */
-    const char *reason; /**< why the proof's tolerance is what it is; static */
-    double seconds;     /**< of writing, without the proof */
+    const char *note;        /**< what the proof cannot show, or what the output lacks; static, or NULL */
+    const char *reason;      /**< why the proof's tolerance is what it is; static */
+    double seconds;          /**< of writing, without the proof */
 } dt_exported;
 
 /**

@@ -242,8 +242,8 @@ const char *dt_export_companion(const dt_model_config *config, size_t index);
 /* Names of classes, which no configuration of ours holds: from the source's config.json into `json`, where they fit. */
 dt_status dt_export_labels(const dt_checkpoint *from, json_t *json, dt_error *err);
 /* config.json and generation_config.json of the class that computes a model. Errors: DT_UNSUPPORTED, when none does. */
-dt_status dt_hf_save_config(const dt_checkpoint *from, const dt_model_config *config, dt_dtype type, const char *folder,
-                            dt_export_result *result, dt_error *err);
+dt_status dt_hf_save_config(const dt_checkpoint *from, const dt_model_config *config, dt_dtype type,
+                            const char *folder, dt_export_result *result, dt_error *err);
 /* Copy the tokenizer files that lie beside the model. */
 dt_status dt_export_tokenizer(const dt_checkpoint *from, const char *folder, dt_export_result *result,
                               dt_error *err);

@@ -30,10 +30,10 @@ dt_shape_rule dt_shape_embedding_grad, dt_shape_linear_dx, dt_shape_linear_dw, d
 /* gradients.c */
 dt_gradient_rule dt_gradient_embedding, dt_gradient_linear, dt_gradient_rms_norm, dt_gradient_layer_norm,
     dt_gradient_add, dt_gradient_multiply, dt_gradient_scale, dt_gradient_activate, dt_gradient_glu,
-    dt_gradient_split_groups, dt_gradient_join_groups, dt_gradient_rope, dt_gradient_attention, dt_gradient_take_rows,
-    dt_gradient_merge_rows, dt_gradient_blend_rows, dt_gradient_scale_columns, dt_gradient_cross_entropy,
-    dt_gradient_weighted_mean, dt_gradient_dot, dt_gradient_route, dt_gradient_expert_linear,
-    dt_gradient_sum_choices;
+    dt_gradient_split_groups, dt_gradient_join_groups, dt_gradient_rope, dt_gradient_attention,
+    dt_gradient_take_rows, dt_gradient_merge_rows, dt_gradient_blend_rows, dt_gradient_scale_columns,
+    dt_gradient_cross_entropy, dt_gradient_weighted_mean, dt_gradient_dot, dt_gradient_route,
+    dt_gradient_expert_linear, dt_gradient_sum_choices;
 #define dt_gradient_none NULL /* the column of ops that have none */
 
 /* cost.c */

@@ -23,7 +23,7 @@ typedef struct dt_stack {
     bool own_positions; /* it learns positions apart from the other stack */
     bool listing;       /* the graph is built for its parameters alone and never run */
     bool causal;
-    dt_tensor **stream;     /* NULL, or [layers + 1] to be filled: the rows before each layer, and behind the last */
+    dt_tensor **stream;     /* NULL, or [layers + 1] to fill: rows before each layer, and behind the last */
     bool open_ended;        /* no norm at its end, and no point for it: the tower's own follows */
     dt_rows rows;           /* of the stack's tokens; past and block_table set when it has a KV cache */
     dt_tensor *positions;   /* [T] i32 */

@@ -200,8 +200,7 @@ static void gradient__refusals_name_what_they_refuse(void **state)
 static void gradient__ops_without_one_are_the_known_ones(void **state)
 {
     for (int kind = 0; kind < DT_OP_embedding_grad; kind++) {
-        bool known = kind == DT_OP_sinusoid || kind == DT_OP_kv_store ||
-                     kind == DT_OP_fused_linear;
+        bool known = kind == DT_OP_sinusoid || kind == DT_OP_kv_store || kind == DT_OP_fused_linear;
         assert_int_equal(dt_op_info_of((dt_op_kind)kind)->gradient == NULL, known);
     }
 }
