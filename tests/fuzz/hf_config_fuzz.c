@@ -16,7 +16,7 @@ static bool is_small(const dt_model_config *c)
 {
     if (c->vision && !is_small(c->vision))
         return false;
-    return c->num_layers <= 2 && c->encoder_num_layers <= 2 && c->decoder_num_layers <= 2 &&
+    return c->num_layers <= 3 && c->encoder_num_layers <= 3 && c->decoder_num_layers <= 3 &&
            c->num_query_groups <= 64 && c->num_attention_heads <= 64;
 }
 
