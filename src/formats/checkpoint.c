@@ -27,11 +27,6 @@ static const dt_format_about about_formats[] = {
 
 enum { FORMAT_COUNT = sizeof formats / sizeof formats[0] };
 
-const dt_format *dt_format_row(int index)
-{
-    return index >= 0 && index < FORMAT_COUNT ? &formats[index] : NULL;
-}
-
 const dt_format_about *dt_format_at(int index)
 {
     return index >= 0 && index < FORMAT_COUNT ? &about_formats[index] : NULL;

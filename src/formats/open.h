@@ -115,7 +115,6 @@ dt_status dt_trtllm_open(dt_checkpoint *checkpoint, const dt_open_options *optio
 dt_status dt_trtllm_write(const dt_checkpoint *checkpoint, const char *path, const dt_export_options *options,
                           dt_export_result *result, dt_error *err);
 
-const dt_format *dt_format_row(int index);          /* NULL past the end */
 const dt_format *dt_format_named(const char *name); /* NULL when unknown */
 dt_status dt_format_unknown(const char *name, dt_error *err);
 /* The rule under which a stored object that is no tensor is skipped. */

@@ -129,11 +129,7 @@ static dt_status resolve(embedding *e, dt_error *err)
 
 static dt_status bind(embedding *e, const char *name, int32_t **array, int64_t count, dt_error *err)
 {
-    if (!(*array = DT_NEW_ARRAY(e->arena, int32_t, count)))
-        return dt_fail_memory(err, (size_t)count * sizeof **array, name);
-    if (!dt_graph_find(e->graph, name)) /* positions are no input of a model that has none */
-        return DT_OK;
-    return dt_executor_bind(e->executor, name, *array, err);
+    return dt_model_bind_array(e->arena, e->graph, e->executor, name, array, count, err);
 }
 
 static dt_status plan(embedding *e, dt_error *err)

@@ -56,11 +56,7 @@ static dt_status check(filling *f, int32_t mask, dt_error *err)
 
 static dt_status bind(filling *f, const char *name, int32_t **array, int64_t count, dt_error *err)
 {
-    if (!(*array = DT_NEW_ARRAY(f->arena, int32_t, count)))
-        return dt_fail_memory(err, (size_t)count * sizeof **array, name);
-    if (!dt_graph_find(f->graph, name)) /* positions are no input of a model that has none */
-        return DT_OK;
-    return dt_executor_bind(f->executor, name, *array, err);
+    return dt_model_bind_array(f->arena, f->graph, f->executor, name, array, count, err);
 }
 
 static dt_status plan(filling *f, dt_error *err)

@@ -230,6 +230,14 @@ dt_status dt_model_executor(dt_model *m, dt_graph *graph, const dt_executor_opti
     return dt_executor_create(out, m->backend, graph, m->weights, m->pool, options, err);
 }
 
+dt_status dt_model_bind_array(dt_arena *arena, const dt_graph *graph, dt_executor *executor, const char *name,
+                              int32_t **array, int64_t count, dt_error *err)
+{
+    if (!(*array = DT_NEW_ARRAY(arena, int32_t, count)))
+        return dt_fail_memory(err, (size_t)count * sizeof **array, name);
+    return dt_graph_find(graph, name) ? dt_executor_bind(executor, name, *array, err) : DT_OK;
+}
+
 dt_dtype dt_model_kv_dtype(const dt_model *model)
 {
     dt_dtype products = model->backend->dtype;

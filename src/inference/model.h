@@ -42,6 +42,10 @@ const dt_layer_spec *dt_model_layer_spec(const dt_model *model);
 dt_status dt_model_executor(dt_model *model, dt_graph *graph, const dt_executor_options *options,
                             dt_executor **out, dt_error *err);
 
+/* A new array [count] of the arena, bound to the input of that name where the graph has one: positions are none of some models'. */
+dt_status dt_model_bind_array(dt_arena *arena, const dt_graph *graph, dt_executor *executor, const char *name,
+                              int32_t **array, int64_t count, dt_error *err);
+
 /* Keys and values are kept in the type of the products; those of quantised products in f16. */
 dt_dtype dt_model_kv_dtype(const dt_model *model);
 

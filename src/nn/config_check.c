@@ -20,7 +20,7 @@ enum {
     MAX_ROTARY = 2 * DT_MAX_FREQUENCIES
 };
 
-static dt_status check_range(const char *key, int64_t value, int64_t low, int64_t high, dt_error *err)
+dt_status dt_config_check_range(const char *key, int64_t value, int64_t low, int64_t high, dt_error *err)
 {
     if (value >= low && value <= high)
         return DT_OK;
@@ -31,24 +31,26 @@ static dt_status check_range(const char *key, int64_t value, int64_t low, int64_
 static dt_status check_sizes(const dt_model_config *c, dt_error *err)
 {
     bool t5 = strcmp(c->model_type, "t5") == 0;
-    DT_PASS(check_range("hidden_size", c->hidden_size, 1, MAX_WIDTH, err));
-    DT_PASS(check_range("num_attention_heads", c->num_attention_heads, 1, MAX_WIDTH, err));
-    DT_PASS(check_range("num_query_groups", c->num_query_groups, 1, c->num_attention_heads, err));
-    DT_PASS(check_range("kv_channels", c->kv_channels, 1, MAX_WIDTH, err));
-    DT_PASS(check_range("kv_channels * num_attention_heads", c->kv_channels * c->num_attention_heads, 1,
-                        MAX_WIDTH, err));
-    DT_PASS(check_range("ffn_hidden_size", c->ffn_hidden_size, 1, MAX_WIDTH, err));
+    DT_PASS(dt_config_check_range("hidden_size", c->hidden_size, 1, MAX_WIDTH, err));
+    DT_PASS(dt_config_check_range("num_attention_heads", c->num_attention_heads, 1, MAX_WIDTH, err));
+    DT_PASS(dt_config_check_range("num_query_groups", c->num_query_groups, 1, c->num_attention_heads, err));
+    DT_PASS(dt_config_check_range("kv_channels", c->kv_channels, 1, MAX_WIDTH, err));
+    DT_PASS(dt_config_check_range("kv_channels * num_attention_heads",
+                                  c->kv_channels * c->num_attention_heads, 1, MAX_WIDTH, err));
+    DT_PASS(dt_config_check_range("ffn_hidden_size", c->ffn_hidden_size, 1, MAX_WIDTH, err));
     if (!dt_config_reads(c))
-        return check_range("num_layers", c->num_layers, 1, MAX_LAYERS, err);
-    DT_PASS(check_range("vocab_size", c->vocab_size, 1, MAX_VOCABULARY, err));
-    DT_PASS(check_range("padded_vocab_size", c->padded_vocab_size, c->vocab_size, MAX_VOCABULARY, err));
+        return dt_config_check_range("num_layers", c->num_layers, 1, MAX_LAYERS, err);
+    DT_PASS(dt_config_check_range("vocab_size", c->vocab_size, 1, MAX_VOCABULARY, err));
+    DT_PASS(
+        dt_config_check_range("padded_vocab_size", c->padded_vocab_size, c->vocab_size, MAX_VOCABULARY, err));
     if (c->position_embedding_type == DT_POSITION_LEARNED || c->max_sequence_length != -1)
-        DT_PASS(check_range("max_sequence_length", c->max_sequence_length, 1, MAX_POSITIONS, err));
+        DT_PASS(dt_config_check_range("max_sequence_length", c->max_sequence_length, 1, MAX_POSITIONS, err));
     if (!t5)
-        return check_range("num_layers", c->num_layers, 1, MAX_LAYERS, err);
-    DT_PASS(check_range("encoder_num_layers", c->encoder_num_layers, 1, MAX_LAYERS, err));
-    return c->encoder_only ? DT_OK
-                           : check_range("decoder_num_layers", c->decoder_num_layers, 1, MAX_LAYERS, err);
+        return dt_config_check_range("num_layers", c->num_layers, 1, MAX_LAYERS, err);
+    DT_PASS(dt_config_check_range("encoder_num_layers", c->encoder_num_layers, 1, MAX_LAYERS, err));
+    return c->encoder_only
+               ? DT_OK
+               : dt_config_check_range("decoder_num_layers", c->decoder_num_layers, 1, MAX_LAYERS, err);
 }
 
 /* What the encoder has of its own. */
@@ -56,12 +58,13 @@ static dt_status check_encoder(const dt_model_config *c, dt_error *err)
 {
     int64_t width = c->num_attention_heads * c->kv_channels, heads = c->encoder_num_attention_heads;
     if (c->encoder_vocab_size != -1)
-        DT_PASS(check_range("x_encoder_vocab_size", c->encoder_vocab_size, 1, MAX_VOCABULARY, err));
+        DT_PASS(dt_config_check_range("x_encoder_vocab_size", c->encoder_vocab_size, 1, MAX_VOCABULARY, err));
     if (c->encoder_ffn_hidden_size != -1)
-        DT_PASS(check_range("x_encoder_ffn_hidden_size", c->encoder_ffn_hidden_size, 1, MAX_WIDTH, err));
+        DT_PASS(dt_config_check_range("x_encoder_ffn_hidden_size", c->encoder_ffn_hidden_size, 1, MAX_WIDTH,
+                                      err));
     if (heads == -1)
         return DT_OK;
-    DT_PASS(check_range("x_encoder_num_attention_heads", heads, 1, width, err));
+    DT_PASS(dt_config_check_range("x_encoder_num_attention_heads", heads, 1, width, err));
     if (width % heads || c->num_query_groups != c->num_attention_heads)
         return dt_fail(err, DT_UNSUPPORTED,
                        "configuration: \"x_encoder_num_attention_heads\" is %lld, expected a divisor of %lld",
@@ -71,8 +74,8 @@ static dt_status check_encoder(const dt_model_config *c, dt_error *err)
 
 static dt_status check_sinusoids(const dt_model_config *c, dt_error *err)
 {
-    return check_range("hidden_size", c->hidden_size, c->sinusoids_to_base ? 4 : 1, 2 * DT_MAX_FREQUENCIES,
-                       err);
+    return dt_config_check_range("hidden_size", c->hidden_size, c->sinusoids_to_base ? 4 : 1,
+                                 2 * DT_MAX_FREQUENCIES, err);
 }
 
 static bool positive(double x)
@@ -92,10 +95,10 @@ static dt_status check_rope_scaling(const dt_model_config *c, int64_t rotary, dt
                        "configuration: \"x_window_rotary_base\" is %g, expected more than 0",
                        c->window_rotary_base);
     if (c->rope_scaling_type == DT_ROPE_DYNAMIC || yarn || longrope)
-        DT_PASS(check_range("max_sequence_length", c->max_sequence_length, 1, MAX_POSITIONS, err));
+        DT_PASS(dt_config_check_range("max_sequence_length", c->max_sequence_length, 1, MAX_POSITIONS, err));
     if (yarn || longrope)
-        DT_PASS(check_range("original_max_position_embeddings", c->rope_original_max_position, 2,
-                            MAX_POSITIONS, err));
+        DT_PASS(dt_config_check_range("original_max_position_embeddings", c->rope_original_max_position, 2,
+                                      MAX_POSITIONS, err));
     if (yarn && !(positive(c->rope_beta_fast) && positive(c->rope_beta_slow) && c->rotary_base != 1))
         return dt_fail(err, DT_UNSUPPORTED,
                        "configuration: yarn's \"beta_fast\" is %g and \"beta_slow\" %g, expected more than 0",
@@ -116,7 +119,7 @@ static dt_status check_rope_scaling(const dt_model_config *c, int64_t rotary, dt
 
 static dt_status check_positions(const dt_model_config *c, dt_error *err)
 {
-    DT_PASS(check_range("x_position_offset", c->position_offset, 0, MAX_POSITIONS, err));
+    DT_PASS(dt_config_check_range("x_position_offset", c->position_offset, 0, MAX_POSITIONS, err));
     if (c->position_embedding_type == DT_POSITION_SINUSOIDAL)
         return check_sinusoids(c, err);
     if (c->position_embedding_type == DT_POSITION_RELATIVE) {
@@ -124,9 +127,9 @@ static dt_status check_positions(const dt_model_config *c, dt_error *err)
         if (strcmp(c->model_type, "t5") != 0)
             return dt_fail(err, DT_UNSUPPORTED,
                            "configuration: \"position_embedding_type\" is relative, which only T5 has");
-        DT_PASS(check_range("relative_attention_num_buckets", buckets, 4, 1 << 16, err));
-        return check_range("relative_attention_max_distance", c->relative_attention_max_distance,
-                           buckets / 2 + 1, MAX_POSITIONS, err);
+        DT_PASS(dt_config_check_range("relative_attention_num_buckets", buckets, 4, 1 << 16, err));
+        return dt_config_check_range("relative_attention_max_distance", c->relative_attention_max_distance,
+                                     buckets / 2 + 1, MAX_POSITIONS, err);
     }
     if (c->position_embedding_type != DT_POSITION_ROPE)
         return DT_OK;
@@ -137,7 +140,7 @@ static dt_status check_positions(const dt_model_config *c, dt_error *err)
             "configuration: \"rotary_percent\" %g of %lld kv_channels rotates %lld dimensions, expected "
             "an even number of at least 2",
             c->rotary_percent, (long long)c->kv_channels, (long long)rotary);
-    DT_PASS(check_range("kv_channels * rotary_percent", rotary, 2, MAX_ROTARY, err));
+    DT_PASS(dt_config_check_range("kv_channels * rotary_percent", rotary, 2, MAX_ROTARY, err));
     if (!(c->rotary_base > 0) || !isfinite(c->rotary_base))
         return dt_fail(err, DT_UNSUPPORTED, "configuration: \"rotary_base\" is %g, expected more than 0",
                        c->rotary_base);
@@ -150,8 +153,8 @@ static dt_status check_positions(const dt_model_config *c, dt_error *err)
 
 static dt_status check_attention(const dt_model_config *c, dt_error *err)
 {
-    DT_PASS(check_range("window_size", c->window_left, -1, MAX_POSITIONS, err));
-    DT_PASS(check_range("window_attn_skip_freq", c->window_attn_skip_freq, 0, MAX_LAYERS, err));
+    DT_PASS(dt_config_check_range("window_size", c->window_left, -1, MAX_POSITIONS, err));
+    DT_PASS(dt_config_check_range("window_attn_skip_freq", c->window_attn_skip_freq, 0, MAX_LAYERS, err));
     if (c->window_listed && c->window_listed != c->num_layers)
         return dt_fail(
             err, DT_UNSUPPORTED,
@@ -171,34 +174,34 @@ static dt_status check_bert(const dt_model_config *c, dt_error *err)
 {
     enum { MAX_TYPES = 1 << 16 };
     bool bert = strcmp(c->model_type, "bert") == 0;
-    DT_PASS(check_range("num_tokentypes", c->num_tokentypes, 0, bert ? MAX_TYPES : 0, err));
+    DT_PASS(dt_config_check_range("num_tokentypes", c->num_tokentypes, 0, bert ? MAX_TYPES : 0, err));
     if (!c->positions_skip_padding)
         return DT_OK;
     if (c->position_embedding_type != DT_POSITION_LEARNED)
         return dt_fail(err, DT_UNSUPPORTED,
                        "configuration: \"x_positions_skip_padding\" is true, but positions are %s",
                        dt_position_embedding_name(c->position_embedding_type));
-    return check_range("pad_token_id", c->pad_token_id, 0, c->max_sequence_length - 2, err);
+    return dt_config_check_range("pad_token_id", c->pad_token_id, 0, c->max_sequence_length - 2, err);
 }
 
 static dt_status check_experts(const dt_model_config *c, dt_error *err)
 {
     if (c->num_moe_experts == 0)
         return DT_OK;
-    DT_PASS(check_range("num_moe_experts", c->num_moe_experts, 1, MAX_EXPERTS, err));
+    DT_PASS(dt_config_check_range("num_moe_experts", c->num_moe_experts, 1, MAX_EXPERTS, err));
     if (strcmp(c->model_type, "t5") == 0)
         return dt_fail(err, DT_UNSUPPORTED,
                        "configuration: \"num_moe_experts\" is %lld, but no T5 has experts",
                        (long long)c->num_moe_experts);
-    DT_PASS(check_range("moe_layer_freq", c->moe_layer_freq, 1, MAX_LAYERS, err));
+    DT_PASS(dt_config_check_range("moe_layer_freq", c->moe_layer_freq, 1, MAX_LAYERS, err));
     if (c->moe_listed && c->moe_listed != c->num_layers)
         return dt_fail(err, DT_UNSUPPORTED,
                        "configuration: \"moe_layer_freq\" lists %d layers, but \"num_layers\" is %lld",
                        c->moe_listed, (long long)c->num_layers);
-    DT_PASS(check_range("moe_ffn_hidden_size", c->moe_ffn_hidden_size, 1, MAX_WIDTH, err));
-    DT_PASS(check_range("moe_router_topk", c->moe_router_topk, 1, c->num_moe_experts, err));
-    return check_range("moe_shared_expert_intermediate_size", c->moe_shared_expert_intermediate_size, 0,
-                       MAX_WIDTH, err);
+    DT_PASS(dt_config_check_range("moe_ffn_hidden_size", c->moe_ffn_hidden_size, 1, MAX_WIDTH, err));
+    DT_PASS(dt_config_check_range("moe_router_topk", c->moe_router_topk, 1, c->num_moe_experts, err));
+    return dt_config_check_range("moe_shared_expert_intermediate_size",
+                                 c->moe_shared_expert_intermediate_size, 0, MAX_WIDTH, err);
 }
 
 static dt_status check_block(const dt_model_config *c, dt_error *err)
@@ -240,8 +243,9 @@ static dt_status check_shapes(const dt_model_config *c, dt_error *err)
                        c->shape_count, (long long)c->num_layers);
     for (int i = 0; i < c->shape_count; i++) {
         const dt_layer_shape *s = &c->shape[i];
-        DT_PASS(check_range("ffn_hidden_size", s->ffn_hidden_size, 1, MAX_WIDTH, err));
-        DT_PASS(check_range("num_query_groups", s->num_query_groups, 1, c->num_attention_heads, err));
+        DT_PASS(dt_config_check_range("ffn_hidden_size", s->ffn_hidden_size, 1, MAX_WIDTH, err));
+        DT_PASS(
+            dt_config_check_range("num_query_groups", s->num_query_groups, 1, c->num_attention_heads, err));
         if (c->num_attention_heads % s->num_query_groups)
             return dt_fail(
                 err, DT_UNSUPPORTED,

@@ -9,6 +9,9 @@
 /* A tower's sizes, a projector's, and that the parts of a model with eyes fit (vision.c). */
 dt_status dt_config_check_vision(const dt_model_config *config, dt_error *err);
 
+/* A number of the configuration within its bounds (config_check.c). */
+dt_status dt_config_check_range(const char *key, int64_t value, int64_t low, int64_t high, dt_error *err);
+
 /* What the layers of one stack (encoder, decoder) share while a graph is built. */
 typedef struct dt_stack {
     dt_graph *g;

@@ -101,35 +101,28 @@ int64_t dt_config_feature_rows(const dt_model_config *c)
     return c->pixel_shuffle ? rows / 4 : rows;
 }
 
-static dt_status check_range(const char *key, int64_t value, int64_t low, int64_t high, dt_error *err)
-{
-    if (value >= low && value <= high)
-        return DT_OK;
-    return dt_fail(err, DT_UNSUPPORTED, "configuration: \"%s\" is %lld, expected %lld to %lld", key,
-                   (long long)value, (long long)low, (long long)high);
-}
-
 /* A picture of the trained size is so many whole patches; what is over is dropped, as makers' convolutions do. */
 static dt_status check_tower(const dt_model_config *c, dt_error *err)
 {
     bool pools_class = c->vision_pooling == DT_POOL_CLASS || c->vision_pooling == DT_POOL_CLASS_NORM;
-    DT_PASS(check_range("patch_dim", c->patch_dim, 1, MAX_PIXELS, err));
-    DT_PASS(check_range("img_h", c->img_h, c->patch_dim, MAX_PIXELS, err));
-    DT_PASS(check_range("img_w", c->img_w, c->patch_dim, MAX_PIXELS, err));
-    DT_PASS(check_range("num_channels", c->num_channels, 1, MAX_CHANNELS, err));
-    DT_PASS(check_range("patch_dim * patch_dim * num_channels", c->patch_dim * c->patch_dim * c->num_channels,
-                        1, MAX_WIDTH, err));
-    DT_PASS(check_range("class_token_len", c->class_token_len, pools_class ? 1 : 0, MAX_CLASS_TOKENS, err));
-    DT_PASS(check_range("x_projection_dim", c->projection_dim, 0, MAX_WIDTH, err));
-    DT_PASS(check_range("x_num_classes", c->num_classes, 0, MAX_WIDTH, err));
+    DT_PASS(dt_config_check_range("patch_dim", c->patch_dim, 1, MAX_PIXELS, err));
+    DT_PASS(dt_config_check_range("img_h", c->img_h, c->patch_dim, MAX_PIXELS, err));
+    DT_PASS(dt_config_check_range("img_w", c->img_w, c->patch_dim, MAX_PIXELS, err));
+    DT_PASS(dt_config_check_range("num_channels", c->num_channels, 1, MAX_CHANNELS, err));
+    DT_PASS(dt_config_check_range("patch_dim * patch_dim * num_channels",
+                                  c->patch_dim * c->patch_dim * c->num_channels, 1, MAX_WIDTH, err));
+    DT_PASS(dt_config_check_range("class_token_len", c->class_token_len, pools_class ? 1 : 0,
+                                  MAX_CLASS_TOKENS, err));
+    DT_PASS(dt_config_check_range("x_projection_dim", c->projection_dim, 0, MAX_WIDTH, err));
+    DT_PASS(dt_config_check_range("x_num_classes", c->num_classes, 0, MAX_WIDTH, err));
     if (c->pixel_std_0 != 0 &&
         (c->num_channels != 3 || !(c->pixel_std_0 > 0 && c->pixel_std_1 > 0 && c->pixel_std_2 > 0)))
         return dt_fail(err, DT_UNSUPPORTED,
                        "configuration: \"x_pixel_std_0\" is set, and there are not three deviations above 0");
-    DT_PASS(check_range("x_num_registers", c->num_registers, 0, c->class_token_len, err));
+    DT_PASS(dt_config_check_range("x_num_registers", c->num_registers, 0, c->class_token_len, err));
     if (is_radio(c)) {
-        DT_PASS(check_range("max_img_h", c->max_img_h, c->patch_dim, MAX_PIXELS, err));
-        DT_PASS(check_range("max_img_w", c->max_img_w, c->patch_dim, MAX_PIXELS, err));
+        DT_PASS(dt_config_check_range("max_img_h", c->max_img_h, c->patch_dim, MAX_PIXELS, err));
+        DT_PASS(dt_config_check_range("max_img_w", c->max_img_w, c->patch_dim, MAX_PIXELS, err));
     }
     if ((c->projection_dim || c->num_classes) && c->vision_pooling == DT_POOL_NONE)
         return dt_fail(err, DT_UNSUPPORTED,
@@ -142,8 +135,8 @@ static dt_status check_tower(const dt_model_config *c, dt_error *err)
 
 static dt_status check_feature_layers(const dt_model_config *c, dt_error *err)
 {
-    DT_PASS(check_range("vision_feature_layer, of which there", c->feature_layers, 0, DT_MAX_FEATURE_LAYERS,
-                        err));
+    DT_PASS(dt_config_check_range("vision_feature_layer, of which there", c->feature_layers, 0,
+                                  DT_MAX_FEATURE_LAYERS, err));
     for (int i = 0; i < c->feature_layers; i++)
         if (dt_config_feature_depth(c, i) < 0)
             return dt_fail(err, DT_UNSUPPORTED,
@@ -201,7 +194,7 @@ static dt_status check_llava(const dt_model_config *c, dt_error *err)
                        "configuration: \"position_embedding_type\" is %s, but rows of pictures have no such "
                        "positions; a llava's are rope, alibi or none",
                        dt_position_embedding_name(c->position_embedding_type));
-    return check_range("image_token_index", c->image_token_index, INT32_MIN, INT32_MAX, err);
+    return dt_config_check_range("image_token_index", c->image_token_index, INT32_MIN, INT32_MAX, err);
 }
 
 /* A dual encoder's features lie in one space. */
@@ -231,10 +224,10 @@ static dt_status check_texts(const dt_model_config *c, dt_error *err)
                    : dt_fail(err, DT_UNSUPPORTED,
                              "configuration: \"x_text_pooling\" is %s, which only text towers (clip) have",
                              dt_text_pooling_name(c->text_pooling));
-    DT_PASS(check_range("x_text_projection_dim", c->text_projection_dim, c->text_projection_pools ? 1 : 0,
-                        MAX_WIDTH, err));
+    DT_PASS(dt_config_check_range("x_text_projection_dim", c->text_projection_dim,
+                                  c->text_projection_pools ? 1 : 0, MAX_WIDTH, err));
     if (c->text_pooling == DT_TEXT_POOL_END)
-        DT_PASS(check_range("eos_token_id, of which there", c->eos_count, 1, 1, err));
+        DT_PASS(dt_config_check_range("eos_token_id, of which there", c->eos_count, 1, 1, err));
     return c->vision ? check_common_space(c, err) : DT_OK;
 }
 
@@ -250,5 +243,5 @@ dt_status dt_config_check_vision(const dt_model_config *c, dt_error *err)
         return check_parts(c, err);
     if (dt_config_is_tower(c))
         return check_tower(c, err);
-    return is_projector(c) ? check_range("input_size", c->input_size, 1, MAX_WIDTH, err) : DT_OK;
+    return is_projector(c) ? dt_config_check_range("input_size", c->input_size, 1, MAX_WIDTH, err) : DT_OK;
 }

@@ -49,11 +49,6 @@ static const dt_gguf_family families[] = {
 
 enum { COUNT = sizeof families / sizeof families[0] };
 
-const dt_gguf_family *dt_gguf_family_at(int index)
-{
-    return index >= 0 && index < COUNT ? &families[index] : NULL;
-}
-
 dt_status dt_gguf_family_of(const char *architecture, const json_t *metadata, const dt_gguf_family **out,
                             dt_error *err)
 {

@@ -16,7 +16,6 @@ typedef struct dt_gguf_family {
     bool (*fits)(const json_t *metadata); /* of several with one architecture; NULL: any file */
 } dt_gguf_family;
 
-const dt_gguf_family *dt_gguf_family_at(int index); /* NULL past the end */
 /* The row that reads a file; DT_UNSUPPORTED lists the architectures. */
 dt_status dt_gguf_family_of(const char *architecture, const json_t *metadata, const dt_gguf_family **out,
                             dt_error *err);

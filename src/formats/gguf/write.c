@@ -400,6 +400,23 @@ static void tell_limits(const dt_log *log, const dt_gguf_family *family, const d
         dt_say(log, DT_LOG_WARNING, "llama.cpp rounds the ends of yarn's ramp; this model does not");
 }
 
+/* The file whose tensors and metadata are known. */
+static dt_status write_planned(const dt_checkpoint *from, const char *path, const dt_gguf_keys *keys,
+                               const dt_model_config *config, const dt_export_plan *plan,
+                               const dt_export_options *o, dt_export_result *result, dt_error *err)
+{
+    dt_text header = {0};
+    dt_status status = make_header(&header, keys, config, plan, err);
+    if (status == DT_OK)
+        status = write_file(from, path, &header, config, plan, o, result, err);
+    dt_text_free(&header);
+    if (status != DT_OK)
+        return status;
+    result->tensors += plan->entry_count;
+    result->files++;
+    return DT_OK;
+}
+
 /* The file of what reads. */
 static dt_status write_words(const dt_checkpoint *from, const char *path, const dt_export_options *o,
                              dt_export_result *result, dt_error *err)
@@ -408,7 +425,6 @@ static dt_status write_words(const dt_checkpoint *from, const char *path, const 
     dt_model_config config = from->config;
     const dt_gguf_family *family = NULL;
     dt_gguf_keys keys = {0};
-    dt_text header = {0};
     DT_PASS(dt_gguf_family_for(&config, &family, err));
     dt_arena *arena = dt_arena_create();
     dt_status status = arena ? DT_OK : dt_fail_memory(err, 4096, "an export");
@@ -418,12 +434,8 @@ static dt_status write_words(const dt_checkpoint *from, const char *path, const 
     DT_GO(status, map_words(&plan.mapping, family->model, &config, arena, err));
     DT_GO(status, make_plan(from, &config, o, arena, &plan, err));
     DT_GO(status, put_metadata(&keys, from, family, &config, &plan, err));
-    DT_GO(status, make_header(&header, &keys, &config, &plan, err));
-    DT_GO(status, write_file(from, path, &header, &config, &plan, o, result, err));
-    result->tensors += plan.entry_count;
-    result->files++;
+    DT_GO(status, write_planned(from, path, &keys, &config, &plan, o, result, err));
 done:
-    dt_text_free(&header);
     dt_text_free(&keys.text);
     dt_arena_destroy(arena);
     return status;
@@ -435,7 +447,6 @@ static dt_status write_eyes(const dt_checkpoint *from, const char *path, const d
 {
     dt_export_plan plan = {0};
     dt_gguf_keys keys = {0};
-    dt_text header = {0};
     const dt_model_config *tower = from->config.vision;
     dt_arena *arena = dt_arena_create();
     dt_status status = arena ? DT_OK : dt_fail_memory(err, 4096, "an export");
@@ -443,12 +454,8 @@ static dt_status write_eyes(const dt_checkpoint *from, const char *path, const d
     DT_GO(status, dt_gguf_map_eyes(&plan.mapping, arena, &from->config, err));
     DT_GO(status, make_plan(from, tower, o, arena, &plan, err));
     DT_GO(status, dt_gguf_put_eyes(&keys, from, file_type(main_type(&plan)), err));
-    DT_GO(status, make_header(&header, &keys, tower, &plan, err));
-    DT_GO(status, write_file(from, path, &header, tower, &plan, o, result, err));
-    result->tensors += plan.entry_count;
-    result->files++;
+    DT_GO(status, write_planned(from, path, &keys, tower, &plan, o, result, err));
 done:
-    dt_text_free(&header);
     dt_text_free(&keys.text);
     dt_arena_destroy(arena);
     return status;

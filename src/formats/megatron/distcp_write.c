@@ -50,7 +50,6 @@ struct dt_distcp_writer {
     size_t item_count;
     file *file;
     size_t file_count;
-    uint64_t bytes;
 };
 
 /* ---- the lists ---- */
@@ -222,7 +221,6 @@ static dt_status lay_out(dt_distcp_writer *w, dt_error *err)
         it->begin = at;
         if (__builtin_add_overflow(at, it->bytes, &at) || at > INT64_MAX)
             return dt_fail(err, DT_INVALID, "the tensors of rank %d are larger than any file", it->rank);
-        w->bytes += it->bytes;
         f->count++;
         f->incomplete += it->tensor != NO_TENSOR && it->wanted > 0;
         if (it->tensor != NO_TENSOR) {
@@ -284,11 +282,6 @@ dt_distcp_place dt_distcp_order(const dt_distcp_writer *w, size_t place)
 {
     const item *it = &w->item[w->order[place]];
     return (dt_distcp_place){(size_t)it->tensor, it->box};
-}
-
-uint64_t dt_distcp_data_bytes(const dt_distcp_writer *w)
-{
-    return w->bytes;
 }
 
 /* ---- the data files ---- */

@@ -59,7 +59,6 @@ dt_status dt_distcp_create(dt_distcp_writer **out, const char *folder, const dt_
 /* All boxes, and which comes at `place`: writing in this order is sequential, with one file open at a time. */
 size_t dt_distcp_box_count(const dt_distcp_writer *w);
 dt_distcp_place dt_distcp_order(const dt_distcp_writer *w, size_t place);
-uint64_t dt_distcp_data_bytes(const dt_distcp_writer *w); /* of all .distcp files */
 
 /* Append bytes, row-major, to a box: boxes in any order. A file is closed when its last box is complete. */
 dt_status dt_distcp_write(dt_distcp_writer *w, size_t tensor, size_t box, const void *data, size_t bytes,

@@ -4,43 +4,8 @@
  */
 #include "graph/ir.h"
 #include "models/build.h"
+#include "seeing.h"
 #include "unit.h"
-
-typedef struct seeing {
-    dt_model_config c;
-    dt_config_parts parts;
-} seeing;
-
-static void part(dt_model_config *c, const char *type, int64_t hidden)
-{
-    dt_config_init(c);
-    snprintf(c->model_type, sizeof c->model_type, "%s", type);
-    snprintf(c->family, sizeof c->family, "megatron_%s", type);
-    c->position_embedding_type = DT_POSITION_NONE;
-    c->num_layers = 3;
-    c->hidden_size = hidden;
-    c->num_attention_heads = 2;
-}
-
-static void make(seeing *s)
-{
-    part(&s->parts.vision, "clip_vit", 16);
-    s->parts.vision.patch_dim = 4;
-    s->parts.vision.img_h = s->parts.vision.img_w = 16;
-    s->parts.vision.class_token_len = 1;
-    s->parts.vision.ln_post = true;
-    part(&s->parts.projection, "projector", 24);
-    s->parts.projection.input_size = 16;
-    part(&s->c, "llava", 24);
-    s->c.vocab_size = 50;
-    s->c.image_token_index = -200;
-    s->c.drop_class_token = true;
-    s->c.vision = &s->parts.vision;
-    s->c.projection = &s->parts.projection;
-    dt_config_derive(&s->parts.vision);
-    dt_config_derive(&s->parts.projection);
-    dt_config_derive(&s->c);
-}
 
 static const dt_build_options whole = {.logits = true,
                                        .tokens = 20,
@@ -86,7 +51,7 @@ static void expect_parts(const seeing *s, dt_build_mode mode, dt_build_options o
 static void llava__each_graph_has_the_parts_that_it_runs(void **state)
 {
     seeing s;
-    make(&s);
+    make_seeing(&s);
     dt_build_options words = whole;
     words.images = words.image_rows = 0;
     expect_parts(&s, DT_BUILD_FULL, whole, true, true, true);
@@ -105,7 +70,7 @@ static void llava__each_graph_has_the_parts_that_it_runs(void **state)
 static void llava__layers_behind_the_deepest_feature_are_not_run(void **state)
 {
     seeing s;
-    make(&s);
+    make_seeing(&s);
     s.c.feature_layers = 1;
     s.c.feature_layer[0] = -2;
     dt_graph *encode = graph_of(&s, DT_BUILD_ENCODE, whole), *full = graph_of(&s, DT_BUILD_FULL, whole);
@@ -124,7 +89,7 @@ static void llava__layers_behind_the_deepest_feature_are_not_run(void **state)
 static void llava__several_layers_lie_side_by_side(void **state)
 {
     seeing s;
-    make(&s);
+    make_seeing(&s);
     s.c.feature_layers = 6;
     for (int i = 0; i < 6; i++)
         s.c.feature_layer[i] = i % 4;
@@ -171,7 +136,7 @@ static void llava__frozen_parts_cost_nothing_backwards(void **state)
 {
     seeing s;
     unsigned all = 0, words = 0, eyes = 0, joint = 0;
-    make(&s);
+    make_seeing(&s);
     int every = backward_ops(&s, 0, &all);
     int no_tower = backward_ops(&s, DT_PART_TOWER, &joint);
     int no_eyes = backward_ops(&s, DT_PART_TOWER | DT_PART_PROJECTOR, &words);
@@ -187,12 +152,12 @@ static void llava__what_has_no_place_for_pictures_is_refused(void **state)
 {
     dt_error err = {0};
     seeing s;
-    make(&s);
+    make_seeing(&s);
     s.c.position_embedding_type = DT_POSITION_LEARNED;
     s.c.max_sequence_length = 30;
     assert_fails(dt_model_computes(&s.c, &err), DT_UNSUPPORTED, err,
                  "rows of pictures have no such positions");
-    make(&s);
+    make_seeing(&s);
     s.parts.projection.input_size = 20;
     assert_fails(dt_model_computes(&s.c, &err), DT_MISMATCH, err,
                  "it takes 20 columns, but a tower of hidden_size 16 gives 16");

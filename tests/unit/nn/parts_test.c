@@ -1,42 +1,6 @@
 /* parts_test.c - a configuration with a tower and a projector: the parts fit, or the refusal names both sizes. */
+#include "seeing.h"
 #include "unit.h"
-
-#include <drivetrain/config.h>
-
-typedef struct seeing {
-    dt_model_config c;
-    dt_config_parts parts;
-} seeing;
-
-static void part(dt_model_config *c, const char *type, int64_t hidden)
-{
-    dt_config_init(c);
-    snprintf(c->model_type, sizeof c->model_type, "%s", type);
-    c->position_embedding_type = DT_POSITION_NONE;
-    c->num_layers = 3;
-    c->hidden_size = hidden;
-    c->num_attention_heads = 2;
-}
-
-/* A language model of 24 columns behind a tower of 16, whose pictures are 4 x 4 patches behind a class token. */
-static void make(seeing *s)
-{
-    part(&s->parts.vision, "clip_vit", 16);
-    s->parts.vision.patch_dim = 4;
-    s->parts.vision.img_h = s->parts.vision.img_w = 16;
-    s->parts.vision.class_token_len = 1;
-    part(&s->parts.projection, "projector", 24);
-    s->parts.projection.input_size = 16;
-    part(&s->c, "llava", 24);
-    s->c.vocab_size = 50;
-    s->c.image_token_index = -200;
-    s->c.drop_class_token = true;
-    s->c.vision = &s->parts.vision;
-    s->c.projection = &s->parts.projection;
-    dt_config_derive(&s->parts.vision);
-    dt_config_derive(&s->parts.projection);
-    dt_config_derive(&s->c);
-}
 
 static void refuses(const seeing *s, const char *first, const char *second)
 {
@@ -52,7 +16,7 @@ static void parts__that_fit_are_taken(void **state)
 {
     dt_error err = {0};
     seeing s;
-    make(&s);
+    make_seeing(&s);
     assert_ok(dt_config_check(&s.c, &err), err);
     assert_true(dt_config_is_gpt(&s.c) && dt_config_reads(&s.c) && !dt_config_is_tower(&s.c));
     s.c.pixel_shuffle = true;
@@ -68,19 +32,19 @@ static void parts__that_fit_are_taken(void **state)
 static void parts__that_do_not_fit_are_named_with_both_sizes(void **state)
 {
     seeing s;
-    make(&s);
+    make_seeing(&s);
     s.parts.projection.input_size = 17;
     refuses(&s, "17", "16");
-    make(&s);
+    make_seeing(&s);
     s.parts.projection.hidden_size = 26;
     refuses(&s, "26", "24");
-    make(&s);
+    make_seeing(&s);
     s.parts.vision.img_h = 0;
     refuses(&s, "img_h", "vision tower");
-    make(&s);
+    make_seeing(&s);
     s.parts.projection.ffn_hidden_size = 0;
     refuses(&s, "ffn_hidden_size", "projector");
-    make(&s);
+    make_seeing(&s);
     s.c.feature_layers = 1;
     s.c.feature_layer[0] = -5;
     refuses(&s, "-5", "3 layers");
@@ -89,16 +53,16 @@ static void parts__that_do_not_fit_are_named_with_both_sizes(void **state)
 static void parts__must_be_there_and_be_parts(void **state)
 {
     seeing s;
-    make(&s);
+    make_seeing(&s);
     s.c.projection = NULL;
     refuses(&s, "needs", "projector");
-    make(&s);
+    make_seeing(&s);
     s.c.vision = NULL;
     refuses(&s, "needs", "tower");
-    make(&s);
+    make_seeing(&s);
     s.c.vision = &s.c; /* a part within itself would never end */
     refuses(&s, "llava", "tower");
-    make(&s);
+    make_seeing(&s);
     s.parts.vision.vision = &s.parts.vision;
     refuses(&s, "clip_vit", "parts");
 }
@@ -106,7 +70,7 @@ static void parts__must_be_there_and_be_parts(void **state)
 static void parts__layers_are_counted_as_transformers_counts(void **state)
 {
     seeing s;
-    make(&s);
+    make_seeing(&s);
     const int32_t said[] = {0, 3, -1, -2, -4, 4, -5};
     const int64_t depth[] = {0, 3, 3, 2, 0, -1, -1};
     for (int i = 0; i < 7; i++) {
@@ -118,7 +82,7 @@ static void parts__layers_are_counted_as_transformers_counts(void **state)
 static void parts__of_a_picture_are_as_many_rows_as_are_left(void **state)
 {
     seeing s;
-    make(&s);
+    make_seeing(&s);
     assert_int_equal(dt_config_feature_rows(&s.c), 16);
     s.c.pixel_shuffle = true;
     assert_int_equal(dt_config_feature_rows(&s.c), 4);
@@ -129,15 +93,15 @@ static void parts__of_a_picture_are_as_many_rows_as_are_left(void **state)
 static void parts__differences_are_told_by_part(void **state)
 {
     seeing a, b;
-    make(&a);
-    make(&b);
+    make_seeing(&a);
+    make_seeing(&b);
     assert_null(dt_config_difference(&a.c, &b.c));
     b.parts.vision.layernorm_epsilon = 1e-6;
     assert_string_equal(dt_config_difference(&a.c, &b.c), "vision.layernorm_epsilon");
-    make(&b);
+    make_seeing(&b);
     b.parts.projection.activation_func = DT_ACT_SILU;
     assert_string_equal(dt_config_difference(&a.c, &b.c), "vision_projection.activation_func");
-    make(&b);
+    make_seeing(&b);
     b.c.feature_layers = 1;
     b.c.feature_layer[0] = -2;
     assert_string_equal(dt_config_difference(&a.c, &b.c), "x_vision_feature_layer");
@@ -151,7 +115,7 @@ static void parts__differences_are_told_by_part(void **state)
 static void parts__settings_that_megatron_lacks_are_told_of_all(void **state)
 {
     seeing s;
-    make(&s);
+    make_seeing(&s);
     assert_null(dt_config_beyond_megatron(&s.c, 0));
     s.c.image_newline = true;
     s.parts.vision.layer_scale = true;
